@@ -1,0 +1,131 @@
+"""MetadataBackupPolicy: what is backed up, and when."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kubedr_server.api.base import AnyObject, Int64, Model, Resource, StatusBase, Timestamp
+
+DEFAULT_ETCD_ENDPOINT = "https://127.0.0.1:2379"
+DEFAULT_ETCD_CREDS = "etcd-creds"
+DEFAULT_RETAIN_NUM_BACKUPS = 120
+ETCD_CA = "ca.crt"
+ETCD_CERTIFICATE = "client.crt"
+ETCD_KEY = "client.key"
+ETCD_CREDENTIAL_KEYS = (ETCD_CA, ETCD_CERTIFICATE, ETCD_KEY)
+"""The keys of the Secret that `spec.etcdCreds` names (KubeDR backup guide)."""
+
+MASTER_LABEL_OPTION = "master-node-label-name"
+KNOWN_OPTIONS = (MASTER_LABEL_OPTION,)
+"""The keys that `spec.options` may have (KubeDR backup guide)."""
+
+CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+"""A node with any of these is a control-plane node, unless the option names another label."""
+
+
+class MetadataBackupPolicySpec(Model):
+    """What is backed up, when, and where to."""
+
+    destination: Annotated[str, Field(min_length=1, max_length=253)]
+    """The name of the BackupLocation, in the same namespace, that backups are stored in."""
+
+    schedule: Annotated[str, Field(min_length=1, max_length=256, examples=["*/10 * * * *"])]
+    """When to back up, in the format of a Kubernetes CronJob's `schedule`."""
+
+    time_zone: Annotated[str | None, Field(min_length=1, max_length=64, examples=["Europe/Berlin"])] = None
+    """The IANA time zone of `schedule`; that of the cluster's controller manager if not given."""
+
+    certs_dir: Annotated[
+        str | None, Field(min_length=2, max_length=4096, examples=["/etc/kubernetes/pki"])
+    ] = None
+    """A directory of the control-plane nodes, such as the one with the cluster's certificates, that is
+    backed up whole beside etcd."""
+
+    etcd_endpoint: Annotated[str, Field(min_length=1, max_length=2048)] = DEFAULT_ETCD_ENDPOINT
+    """Where etcd listens, as seen from a control-plane node."""
+
+    etcd_creds: Annotated[str, Field(min_length=1, max_length=253)] = DEFAULT_ETCD_CREDS
+    """The name of a Secret with the keys `ca.crt`, `client.crt` and `client.key`."""
+
+    retain_num_backups: Annotated[Int64, Field(ge=1, le=100_000)] = DEFAULT_RETAIN_NUM_BACKUPS
+    """How many successful backups are kept."""
+
+    suspend: bool = False
+    """Pause the schedule. What is stored stays."""
+
+    options: Annotated[dict[str, str] | None, Field(max_length=16)] = None
+    """Further settings. The one that is known is `master-node-label-name`: the label of the control-plane
+    nodes, where it is neither `node-role.kubernetes.io/control-plane` nor `node-role.kubernetes.io/master`."""
+
+    starting_deadline_seconds: Annotated[Int64 | None, Field(ge=10, le=86_400)] = None
+    """A backup that could not start within this many seconds of its time is not started late."""
+
+    active_deadline_seconds: Annotated[Int64, Field(ge=60, le=86_400)] = 3600
+    """A backup that takes longer than this many seconds is ended and counts as failed."""
+
+    successful_jobs_history_limit: Annotated[Int64, Field(ge=0, le=100)] = 3
+    """How many finished Jobs of successful backups are kept to look at. It does not touch the backups."""
+
+    failed_jobs_history_limit: Annotated[Int64, Field(ge=1, le=100)] = 3
+    """How many finished Jobs of failed backups are kept to look at."""
+
+    tolerations: Annotated[list[AnyObject] | None, Field(max_length=32)] = None
+    """The backup pod's tolerations. Without this, it tolerates every taint: control-plane nodes are tainted."""
+
+    resources: AnyObject | None = None
+    """The backup container's resource requests and limits."""
+
+
+class MetadataBackupPolicyStatus(StatusBase):
+    """The outcome of the last finished backup, in KubeDR's fields, and what comes next."""
+
+    backup_status: Literal["Completed", "Failed"] | None = None
+    """The outcome of the last finished backup."""
+
+    backup_time: Timestamp | None = None
+    """When it finished."""
+
+    backup_error_message: str | None = None
+    """Why it failed; empty when it did not."""
+
+    files_new: Int64 | None = None
+    files_changed: Int64 | None = None
+    data_added: Int64 | None = None
+    """Bytes that the repository grew by, before compression."""
+
+    total_bytes_processed: Int64 | None = None
+    """Bytes that were read."""
+
+    total_duration_secs: str | None = None
+    """Seconds from start to proof, as a decimal number."""
+
+    snapshot_id: str | None = None
+    """The last good snapshot's id."""
+
+    mbr_name: str | None = None
+    """The last good backup's MetadataBackupRecord."""
+
+    backup_pod: str | None = None
+    """The pod of the last finished backup."""
+
+    last_success_time: Timestamp | None = None
+    """When the last good backup finished."""
+
+    last_schedule_time: Timestamp | None = None
+    """When a backup was last due and started."""
+
+    next_schedule_time: Timestamp | None = None
+    """When the next backup is due."""
+
+    consecutive_failures: Int64 | None = None
+    """How many backups in a row have failed."""
+
+    last_job: str | None = None
+    """The uid of the last finished Job that this status tells of."""
+
+
+class MetadataBackupPolicy(Resource):
+    """A schedule of backups of etcd and, where named, of the cluster's certificates."""
+
+    spec: MetadataBackupPolicySpec
+    status: MetadataBackupPolicyStatus = Field(default_factory=MetadataBackupPolicyStatus)

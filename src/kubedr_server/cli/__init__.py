@@ -1,0 +1,51 @@
+"""The command line, `kubedr`: which part to run is its first word."""
+
+import importlib
+
+import click
+
+_PARTS = {
+    "serve": (
+        "kubedr_server.server",
+        "serve",
+        "server",
+        "Serve the admission webhooks and run the controllers.",
+    ),
+    "runner": ("kubedr_server.runner.command", "runner", "runner", "The steps of a backup pod."),
+    "local": ("kubedr_server.cli.local", "local", "local", "KubeDR on one machine, without a cluster."),
+    "generate": ("kubedr_server.cli.generate", "generate", None, "Write the CRDs and the API reference."),
+}
+
+
+class _Parts(click.Group):
+    """Imports a part only when it is called: each has dependencies that the others do without."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_PARTS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _PARTS:
+            return None
+        module, attribute, extra, _ = _PARTS[cmd_name]
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if extra is None or (error.name or "").startswith("kubedr_server"):
+                raise
+            raise click.ClickException(
+                f"'kubedr {cmd_name}' needs the Python package '{error.name}', which is not installed.\n"
+                f"Install it with: pip install 'kubedr-server[{extra}]'"
+            ) from error
+        if not isinstance(found, click.Command):
+            raise TypeError(f"{module}.{attribute} is not a command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, part[3]) for name, part in _PARTS.items()])
+
+
+@click.command(cls=_Parts)
+@click.version_option(package_name="kubedr-server", prog_name="kubedr")
+def main() -> None:
+    """Back up a Kubernetes cluster's etcd and certificates, and bring them back."""

@@ -1,0 +1,1 @@
+"""The reconcilers, one module a kind: gather, decide, apply."""

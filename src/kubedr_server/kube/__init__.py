@@ -1,0 +1,1 @@
+"""The Kubernetes client side: requests, errors, informers, the work queue, leader election, events."""

@@ -1,0 +1,1 @@
+"""Logging, metrics, TLS: what every part needs and that needs no part."""

@@ -1,0 +1,1 @@
+"""What runs inside the backup image: etcd, restic and the sequences that prove a backup."""
