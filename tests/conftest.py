@@ -1,0 +1,29 @@
+"""Servers that tests share: started once for each worker, and only when a test asks for one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.etcd import EtcdServer
+from support.s3 import S3Server
+
+
+@pytest.fixture(scope="session")
+def etcd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """Start an etcd with TLS. Use keys of your own; start one of your own to harm it."""
+    with EtcdServer(tmp_path_factory.mktemp("etcd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Start an S3 server over http. Use a bucket of your own; start one of your own to harm it."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Start an S3 server over https; its authority's certificate is `.ca_file`."""
+    with S3Server(tmp_path_factory.mktemp("s3-tls"), tls=True) as server:
+        yield server
