@@ -15,7 +15,7 @@ AnyObject = Annotated[
 ]
 """An object of another API, which that API checks."""
 
-Int64 = Annotated[int, WithJsonSchema({"type": "integer", "format": "int64"})]
+Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 
 
 def cel(rule: str, message: str, **more: str) -> dict[str, Any]:
