@@ -1,0 +1,69 @@
+# Everything a developer types. `make` alone lists it.
+#
+# All that is made lies in this directory: .venv (Python packages), .tools (etcd, restic, kubectl, …). Nothing
+# else of the machine is changed.
+
+PYTHON  ?= python3
+VENV    := .venv
+TOOLS   := .tools
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.made-for-pyproject
+SOURCES := src tests
+# How many tests run at once. Each worker starts its own etcd and S3 server, when its tests need them.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
+IMAGE   ?= kubedr/backup:dev
+ARGS    ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# An environment that is active elsewhere must not leak into this one.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format generate venv tools image clean
+
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: venv tools ## Show a backup and its restore on this machine (KEEP=1 leaves it running)
+	@$(BIN)/python -m kubedr_server.local.demo --tools $(TOOLS) $(if $(filter-out 0 no,$(KEEP)),--keep)
+
+test: venv tools ## Run all tests (ARGS='-k name' for some of them)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+check: venv ## Check format, lint, types, layers, and that generated files are up to date
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/kubedr generate --check
+
+format: venv ## Format the code
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+generate: venv ## Write the CRDs and the API reference from the API types
+	$(BIN)/kubedr generate
+
+venv: $(STAMP) ## Make the virtual environment
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not: try 'make PYTHON=python3.12 …'" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Python's venv module is missing. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --upgrade-deps $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[local]' --group dev
+	@touch $@
+
+tools: venv ## Get etcd, restic, kubectl and the S3 server, unless they are on PATH
+	@$(BIN)/python -m kubedr_server.local.tools install --dir $(TOOLS)
+
+image: ## Build the backup image (IMAGE=name:tag)
+	@builder=$$(command -v docker || command -v podman || command -v buildah) || { \
+	  echo "docker, podman or buildah is needed to build an image" >&2; exit 1; }; \
+	set -x; "$$builder" build -t '$(IMAGE)' -f images/backup/Dockerfile .
+
+clean: ## Remove what was made here: .venv, .tools and caches
+	rm -rf $(VENV) $(TOOLS) .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
