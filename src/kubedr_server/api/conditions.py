@@ -51,8 +51,12 @@ class Reason(StrEnum):
     JOB_NOT_SCHEDULABLE = "JobNotSchedulable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    POD_NOT_STARTED = "PodNotStarted"
+    """The pod has a node and its image, and its container cannot be started."""
+    EVICTED = "Evicted"
+    OUT_OF_MEMORY = "OutOfMemory"
     NO_RESULT = "NoResult"
-    """The pod ended without a result document: it was killed, evicted, or never started."""
+    """The pod ended without a result document, and Kubernetes does not say why."""
 
     # What the runner found
     WRONG_S3_CREDENTIALS = "WrongS3Credentials"
@@ -91,4 +95,8 @@ class EventReason(StrEnum):
     BACKUP_FAILED = "BackupFailed"
     RESTORE_SUCCEEDED = "RestoreSucceeded"
     RESTORE_FAILED = "RestoreFailed"
+    DELETE_SUCCEEDED = "DeleteSucceeded"
+    """MetadataBackupRecord: its snapshot is no longer in the repository."""
     DELETE_FAILED = "DeleteFailed"
+    SNAPSHOT_KEPT = "SnapshotKept"
+    """MetadataBackupRecord: it is deleted, and its snapshot stays in the repository."""

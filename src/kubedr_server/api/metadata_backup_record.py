@@ -68,6 +68,12 @@ class MetadataBackupRecordStatus(StatusBase):
     certificate_files: Int64 | None = None
     """How many files of `certsDir` are in it."""
 
+    consecutive_failures: Int64 | None = None
+    """How many attempts in a row to delete the snapshot have failed, once the record is being deleted."""
+
+    next_attempt_time: Timestamp | None = None
+    """When deleting the snapshot is tried again after a failure."""
+
 
 class MetadataBackupRecord(Resource):
     """One successful backup: the catalogue's entry for a snapshot in the repository."""
