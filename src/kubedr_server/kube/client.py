@@ -323,11 +323,10 @@ class Client:
         query: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
-        if self._guard is not None:
-            self._guard()
-        return _object(
-            await self._transport.request(method, path, query=query, body=body, content_type=content_type)
+        answer = await self._transport.request(
+            method, path, query=query, body=body, content_type=content_type, guard=self._guard
         )
+        return _object(answer)
 
 
 def _path_of(resource: Resource, obj: Mapping[str, Any], subresource: str | None) -> str:

@@ -70,6 +70,7 @@ class _Call:
     body: Any = None
     content_type: str = "application/json"
     accept: str = "application/json"
+    guard: Callable[[], None] | None = None
 
 
 class Transport:
@@ -117,14 +118,18 @@ class Transport:
         body: Any = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        guard: Callable[[], None] | None = None,
     ) -> bytes:
-        """Make one request and return the answer's body. Raises KubeError."""
+        """Make one request and return the answer's body. Raises KubeError.
+
+        `guard` is called right before the request is sent, after all waiting; what it raises goes through.
+        """
         limits = aiohttp.ClientTimeout(
             total=self.settings.request_timeout,
             connect=self.settings.connect_timeout,
             sock_connect=self.settings.connect_timeout,
         )
-        call = _Call(method, path, limits, query, body, content_type, accept)
+        call = _Call(method, path, limits, query, body, content_type, accept, guard)
         for attempt in range(1, self.settings.attempts + 1):
             try:
                 async with self._answer(call) as response:
@@ -197,6 +202,8 @@ class Transport:
         }
         if token:
             headers["Authorization"] = token
+        if call.guard is not None:
+            call.guard()
         started, code = self._clock(), "<error>"
         try:
             response: aiohttp.ClientResponse = await self._http.request(
