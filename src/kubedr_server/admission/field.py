@@ -141,36 +141,36 @@ class Errors:
             self.items.append(FieldError(kind, path, value, detail))
 
     def required(self, path: Path, detail: str = "") -> None:
-        """The value is missing or empty."""
+        """Say that the value is missing or empty."""
         self._add(ErrorType.REQUIRED, path, None, detail)
 
     def invalid(self, path: Path, value: Any, detail: str) -> None:
-        """The value is malformed or out of bounds; the detail says what it must be."""
+        """Say that the value is malformed or out of bounds; the detail says what it must be."""
         self._add(ErrorType.INVALID, path, value, detail)
 
     def wrong_type(self, path: Path, value: Any, wanted: str) -> None:
-        """The value is of another JSON type than the one wanted, such as `an integer`."""
+        """Say that the value is of another JSON type than the one wanted, such as `an integer`."""
         self._add(ErrorType.TYPE_INVALID, path, value, f"must be {wanted}")
 
     def not_supported(self, path: Path, value: Any, supported: Iterable[str]) -> None:
-        """The value is none of those listed."""
+        """Say that the value is none of those listed."""
         listed = ", ".join(f'"{one}"' for one in supported)
         self._add(ErrorType.NOT_SUPPORTED, path, value, f"supported values: {listed}")
 
     def duplicate(self, path: Path, value: Any) -> None:
-        """The value stands there twice."""
+        """Say that the value stands there twice."""
         self._add(ErrorType.DUPLICATE, path, value, "")
 
     def forbidden(self, path: Path, detail: str) -> None:
-        """The field may not be set, whatever its value."""
+        """Say that the field may not be set, whatever its value."""
         self._add(ErrorType.FORBIDDEN, path, None, detail)
 
     def too_long(self, path: Path, limit: int) -> None:
-        """The string has more characters than the limit."""
+        """Say that the string has more characters than the limit."""
         self._add(ErrorType.TOO_LONG, path, None, f"may not be more than {limit} characters")
 
     def too_many(self, path: Path, count: int, limit: int) -> None:
-        """The list or map has more items than the limit."""
+        """Say that the list or map has more items than the limit."""
         self._add(ErrorType.TOO_MANY, path, count, f"must have at most {limit} items")
 
     def touches(self, path: Path) -> bool:
@@ -209,6 +209,11 @@ def unless_untouched(errors: Iterable[FieldError], new: Any, old: Any) -> list[F
     """Leave out the errors of fields that an update does not touch.
 
     An object that was stored before a rule existed must still be changeable elsewhere:
-    else its finalizer could not be removed, nor its mistakes be corrected one by one.
+    else its finalizer could not be removed, nor its mistakes be corrected one by one. What counts is
+    the field of the spec, `spec.resources` as a whole: its parts are judged against each other.
     """
-    return [error for error in errors if not same(error.path.find(new), error.path.find(old))]
+    return [
+        error
+        for error in errors
+        if not same((field := Path(error.path.steps[:2])).find(new), field.find(old))
+    ]

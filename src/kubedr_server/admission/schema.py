@@ -92,7 +92,7 @@ def _resolve(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, A
 
 
 def with_defaults(rule: Rule, value: dict[str, Any]) -> dict[str, Any]:
-    """Return the value with the schema's defaults where fields are absent or null; the value is not changed."""
+    """Return the value with defaults where fields are absent or null; the value itself is not changed."""
     result = dict(value)
     for name, below in rule.properties.items():
         present = result.get(name)
