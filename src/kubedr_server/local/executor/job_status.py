@@ -215,7 +215,7 @@ def _backoff(found: JobPods) -> datetime | None:
         failures = [end for end in failures if end > max(successes)]
     if not failures:
         return None
-    return max(failures) + min(FIRST_BACKOFF * 2 ** min(len(failures) - 1, 10), LONGEST_BACKOFF)
+    return max(failures) + min(FIRST_BACKOFF * 2.0 ** min(len(failures) - 1, 10), LONGEST_BACKOFF)
 
 
 def _total(status: dict[str, Any], kind: str) -> int:
