@@ -1,0 +1,142 @@
+"""What the controllers know of the cluster: one informer for each resource, shared by all of them.
+
+A cache may be behind what this process itself has written. `fresh` notices that, and then
+asks the API server, so that nothing is decided on a state that we have already left.
+"""
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from kubedr_server.kube import errors
+from kubedr_server.kube.cache import Indexer, Key, by_owner_uid
+from kubedr_server.kube.client import Client
+from kubedr_server.kube.informer import Informer, InformerObserver
+from kubedr_server.kube.resources import (
+    BACKUP_LOCATIONS,
+    CRONJOBS,
+    JOBS,
+    METADATA_BACKUP_POLICIES,
+    METADATA_BACKUP_RECORDS,
+    METADATA_RESTORES,
+    PODS,
+    SECRETS,
+    Resource,
+)
+from kubedr_server.manifests.labels import selector
+
+OWNER: Final = "owner"
+DESTINATION: Final = "destination"
+SECRET: Final = "secret"
+POLICY: Final = "policy"
+RECORD: Final = "record"
+UNFINISHED: Final = "unfinished"
+"""Restores that have not ended, by namespace."""
+
+DELETING: Final = "deleting"
+"""Records that are being deleted, by their location's name."""
+
+
+def scoped(namespace: str, name: str) -> str:
+    """Return a name with its namespace, as the value of an index."""
+    return f"{namespace}/{name}"
+
+
+def _spec_index(*fields: str) -> Indexer:
+    """Index by the names that fields of the spec hold."""
+
+    def indexer(obj: dict[str, Any]) -> Iterable[str]:
+        spec, namespace = obj.get("spec") or {}, obj["metadata"].get("namespace", "")
+        return [scoped(namespace, spec[name]) for name in fields if spec.get(name)]
+
+    return indexer
+
+
+def _unfinished(obj: dict[str, Any]) -> Iterable[str]:
+    return () if (obj.get("status") or {}).get("restoreStatus") else (obj["metadata"].get("namespace", ""),)
+
+
+def _deleting(obj: dict[str, Any]) -> Iterable[str]:
+    return (obj["metadata"].get("namespace", ""),) if obj["metadata"].get("deletionTimestamp") else ()
+
+
+_INDEXERS: Final[Mapping[Resource, Mapping[str, Indexer]]] = {
+    BACKUP_LOCATIONS: {SECRET: _spec_index("credentials", "caSecret")},
+    METADATA_BACKUP_POLICIES: {DESTINATION: _spec_index("destination")},
+    METADATA_BACKUP_RECORDS: {POLICY: _spec_index("policy"), DELETING: _deleting},
+    METADATA_RESTORES: {RECORD: _spec_index("mbrName"), UNFINISHED: _unfinished},
+    JOBS: {OWNER: by_owner_uid},
+    PODS: {OWNER: by_owner_uid},
+    CRONJOBS: {},
+    SECRETS: {},
+}
+_OURS: Final = frozenset({JOBS, PODS, CRONJOBS})
+"""Resources of which only the objects with our label are followed."""
+
+
+class Cluster:
+    """The informers, and reads that are never older than our own writes."""
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str | None,
+        *,
+        rng: random.Random,
+        observer: InformerObserver | None = None,
+    ) -> None:
+        self.client = client
+        self.informers: dict[Resource, Informer] = {
+            resource: Informer(
+                client,
+                resource,
+                namespace,
+                label_selector=selector() if resource in _OURS else None,
+                metadata_only=resource is SECRETS,
+                indexers=indexers,
+                observer=observer,
+                rng=rng,
+            )
+            for resource, indexers in _INDEXERS.items()
+        }
+        self._written: dict[tuple[Resource, Key], str] = {}
+
+    def by(self, resource: Resource, index: str, value: str) -> list[dict[str, Any]]:
+        """Return copies of the cached objects that an index finds."""
+        return self.informers[resource].cache.by(index, value)
+
+    def keys_by(self, resource: Resource, index: str, value: str) -> frozenset[Key]:
+        """Return the keys of the cached objects that an index finds."""
+        return self.informers[resource].cache.keys_by(index, value)
+
+    def cached(self, resource: Resource, key: Key) -> dict[str, Any] | None:
+        """Return a copy of a cached object, or None."""
+        return self.informers[resource].cache.get(key.namespace, key.name)
+
+    async def fresh(self, resource: Resource, key: Key) -> dict[str, Any] | None:
+        """Return an object, at least as new as what this process last wrote of it; None if there is none."""
+        written = self._written.get((resource, key))
+        known = self.informers[resource].cache.entry(key)
+        if written is None or (known is not None and known.resource_version == written):
+            self._written.pop((resource, key), None)
+            return known.decode() if known else None
+        found = await self.live(resource, key)
+        if found is None:
+            self._written.pop((resource, key), None)
+        else:
+            self.wrote(resource, found)
+        return found
+
+    async def live(self, resource: Resource, key: Key) -> dict[str, Any] | None:
+        """Return an object from the API server, or None if there is none."""
+        try:
+            return await self.client.get(resource, key.namespace or None, key.name)
+        except errors.NotFound:
+            return None
+
+    def wrote(self, resource: Resource, obj: Mapping[str, Any]) -> None:
+        """Note the answer to a write: until the cache has this version or a newer one, it is behind."""
+        metadata = obj["metadata"]
+        version = metadata.get("resourceVersion")
+        if version and resource in self.informers:
+            self._written[resource, Key(metadata.get("namespace") or "", metadata["name"])] = version

@@ -1,0 +1,112 @@
+"""Carries out a decision, in the order that makes an interrupted one harmless (see `decision`)."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from kubedr_server.api.base import StatusBase
+from kubedr_server.controllers.cluster import Cluster
+from kubedr_server.controllers.decision import Announcement, Apply, Create, Decision, Delete, Merge, Write
+from kubedr_server.controllers.settings import FIELD_MANAGER
+from kubedr_server.kube import errors
+from kubedr_server.kube.resources import Resource
+
+
+class Recorder(Protocol):
+    """What records Events."""
+
+    def record(self, obj: Mapping[str, Any], type: str, reason: str, message: str) -> None:  # noqa: A002 - Kubernetes' word
+        """Record an Event of an object. It never fails and never waits."""
+
+
+class Writer:
+    """Writes what decisions say, through the one client that stops writing when leadership is lost."""
+
+    def __init__(self, cluster: Cluster, recorder: Recorder) -> None:
+        self._cluster = cluster
+        self._recorder = recorder
+
+    async def carry_out(
+        self, decision: Decision, resource: Resource, obj: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Do all that `decision` says about `obj`; return the answers to its Apply writes.
+
+        Raises a KubeError where a write fails; what comes after it is then not done.
+        """
+        applied = []
+        for write in decision.before:
+            answer = await self._write(write)
+            if answer is not None and isinstance(write, Apply):
+                applied.append(answer)
+        if decision.status is not None:
+            await self.write_status(resource, obj, decision.status)
+        for event in decision.events:
+            self.announce(obj, event)
+        for write in decision.after:
+            await self._write(write)
+        return applied
+
+    async def write_status(self, resource: Resource, obj: Mapping[str, Any], wanted: StatusBase) -> None:
+        """Make the status so, if it is not. Raises Conflict if the object has changed since it was read."""
+        current = obj.get("status") or {}
+        # Through the model, so that two ways to write one moment are no difference.
+        patch = merge_patch(type(wanted).model_validate(current).to_wire(), wanted.to_wire())
+        if not patch:
+            return
+        metadata = obj["metadata"]
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": patch}
+        answer = await self._patch(Merge(resource, metadata["namespace"], metadata["name"], body, "status"))
+        self._cluster.wrote(resource, answer)
+
+    def announce(self, obj: Mapping[str, Any], event: Announcement) -> None:
+        """Record an Event of `obj`."""
+        self._recorder.record(obj, event.type, event.reason, event.message)
+
+    async def _write(self, write: Write) -> dict[str, Any] | None:
+        """Make one write, and return the object as it is now; None if it is gone."""
+        client = self._cluster.client
+        if isinstance(write, Delete):
+            # On a Conflict another object has taken the name: the one that was meant is gone.
+            with suppress(errors.NotFound, errors.Conflict):
+                await client.delete(write.resource, write.namespace, write.name, uid=write.uid)
+            return None
+        if isinstance(write, Apply):
+            answer = await client.apply(write.resource, write.object, field_manager=FIELD_MANAGER)
+        elif isinstance(write, Create):
+            answer = await client.create(write.resource, write.object)
+            if write.status is not None:
+                metadata = answer["metadata"]
+                body = {
+                    "metadata": {"resourceVersion": metadata["resourceVersion"]},
+                    "status": write.status,
+                }
+                answer = await self._patch(
+                    Merge(write.resource, metadata["namespace"], metadata["name"], body, "status")
+                )
+        else:
+            try:
+                answer = await self._patch(write)
+            except errors.NotFound:
+                return None
+        self._cluster.wrote(write.resource, answer)
+        return answer
+
+    async def _patch(self, write: Merge) -> dict[str, Any]:
+        return await self._cluster.client.patch(
+            write.resource,
+            write.namespace,
+            write.name,
+            write.body,
+            subresource=write.subresource,
+            field_manager=FIELD_MANAGER,
+        )
+
+
+def merge_patch(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what turns one status into the other, field by field; empty if they are equal.
+
+    Good for statuses as they are here: values and lists, no maps in which a key could be left over.
+    """
+    patch: dict[str, Any] = {name: value for name, value in wanted.items() if current.get(name) != value}
+    patch.update({name: None for name in current if name not in wanted})
+    return patch
