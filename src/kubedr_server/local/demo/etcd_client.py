@@ -101,14 +101,21 @@ class EtcdClient:
         """Write one key; return the revision."""
         return _revision(self.call("kv/put", {"key": _encode(key), "value": _encode(value)}))
 
-    def put_all(self, items: Iterable[tuple[bytes | str, bytes | str]]) -> int:
+    def put_all(self, items: Iterable[tuple[bytes | str, bytes | str]], *, lease: int = 0) -> int:
         """Write many keys, a hundred a transaction; return the last revision (0 if there were none)."""
         revision = 0
         remaining = iter(items)
         while batch := list(islice(remaining, _OPERATIONS_PER_TRANSACTION)):
-            puts = [{"requestPut": {"key": _encode(key), "value": _encode(value)}} for key, value in batch]
+            puts = [
+                {"requestPut": {"key": _encode(key), "value": _encode(value), "lease": lease}}
+                for key, value in batch
+            ]
             revision = _revision(self.call("kv/txn", {"success": puts}))
         return revision
+
+    def grant_lease(self, seconds: int) -> int:
+        """Make a lease: keys written with it go when its time is over. Return its id."""
+        return int(self.call("lease/grant", {"TTL": seconds})["ID"])
 
     def get(self, key: bytes | str) -> bytes | None:
         """Read one key's value; None if there is no such key."""

@@ -15,6 +15,7 @@ from kubedr_server.local.demo.process import Daemon, StartFailedError
 
 _GRPC_OFFSET = 10_000
 """weed listens also on each of its HTTP ports plus this."""
+_SOCKETS = Path("/tmp")  # noqa: S108 - the server's choice
 _ATTEMPTS = 3
 _ALL_ACTIONS = ("Admin", "Read", "Write", "List", "Tagging")
 
@@ -113,8 +114,14 @@ class S3:
 
     def stop(self) -> None:
         """End it. The data stay: weed keeps them through a kill, and takes very long to end by itself."""
-        if self.process is not None:
-            self.process.stop(grace=0)
+        if self.process is None:
+            return
+        self.process.stop(grace=0)
+        # It puts one socket for each of its ports here, wherever its data are, and a kill leaves them.
+        for port in self._ports:
+            for number in (port, port + _GRPC_OFFSET):
+                for socket in _SOCKETS.glob(f"seaweedfs-*-{number}.sock"):
+                    socket.unlink(missing_ok=True)
 
     def _is_ready(self) -> bool:
         """Whether it refuses an unsigned request: S3 answers, and its identities are loaded."""
