@@ -10,6 +10,7 @@ from kubedr_server.controllers import conditions, jobs
 from kubedr_server.controllers.cluster import OWNER, Cluster
 from kubedr_server.controllers.decision import Object
 from kubedr_server.controllers.jobs import Trouble
+from kubedr_server.kube.cache import Key
 from kubedr_server.kube.resources import JOBS, PODS
 from kubedr_server.manifests.labels import Label
 
@@ -79,3 +80,9 @@ def remembered(known: Sequence[Condition], type_: ConditionType, job: str) -> Tr
     if condition is None or condition.reason not in TROUBLES or f" {job}-" not in condition.message:
         return None
     return Trouble(Reason(condition.reason), condition.message)
+
+
+async def find_run(cluster: Cluster, key: Key) -> Run | None:
+    """Return the Job of a name with its pods; None only if the API server has no such Job."""
+    job = cluster.cached(JOBS, key) or await cluster.live(JOBS, key)
+    return None if job is None else _with_pods(cluster, job)

@@ -2,42 +2,45 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from kubedr_server.api.base import StatusBase
 from kubedr_server.controllers.cluster import Cluster
-from kubedr_server.controllers.decision import Announcement, Apply, Create, Decision, Delete, Merge, Write
+from kubedr_server.controllers.decision import (
+    Announcement,
+    Apply,
+    Create,
+    Decision,
+    Delete,
+    Merge,
+    Object,
+    Write,
+)
 from kubedr_server.controllers.settings import FIELD_MANAGER
 from kubedr_server.kube import errors
+from kubedr_server.kube.events import EventRecorder
 from kubedr_server.kube.resources import Resource
-
-
-class Recorder(Protocol):
-    """What records Events."""
-
-    def record(self, obj: Mapping[str, Any], type: str, reason: str, message: str) -> None:  # noqa: A002 - Kubernetes' word
-        """Record an Event of an object. It never fails and never waits."""
 
 
 class Writer:
     """Writes what decisions say, through the one client that stops writing when leadership is lost."""
 
-    def __init__(self, cluster: Cluster, recorder: Recorder) -> None:
+    def __init__(self, cluster: Cluster, recorder: EventRecorder) -> None:
         self._cluster = cluster
         self._recorder = recorder
 
     async def carry_out(
         self, decision: Decision, resource: Resource, obj: Mapping[str, Any]
-    ) -> list[dict[str, Any]]:
-        """Do all that `decision` says about `obj`; return the answers to its Apply writes.
+    ) -> list[tuple[Object, Object]]:
+        """Do all that `decision` says about `obj`; return what was applied with the answers to it.
 
         Raises a KubeError where a write fails; what comes after it is then not done.
         """
-        applied = []
+        applied: list[tuple[Object, Object]] = []
         for write in decision.before:
             answer = await self._write(write)
             if answer is not None and isinstance(write, Apply):
-                applied.append(answer)
+                applied.append((write.object, answer))
         if decision.status is not None:
             await self.write_status(resource, obj, decision.status)
         for event in decision.events:

@@ -1,0 +1,1 @@
+"""MetadataBackupPolicy: its CronJob, what its Jobs made, and which records it keeps."""

@@ -1,0 +1,154 @@
+"""Gathers a policy's state, and carries out what is decided."""
+
+from typing import Any
+
+from kubedr_server.api.backup_location import BackupLocation
+from kubedr_server.api.conditions import ConditionType
+from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy
+from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
+from kubedr_server.api.names import RECORD_PREFIX, backup_cronjob_name
+from kubedr_server.contract import Operation
+from kubedr_server.controllers import conditions, jobs, retention
+from kubedr_server.controllers.cluster import POLICY, scoped
+from kubedr_server.controllers.outcome import Done, Outcome
+from kubedr_server.controllers.policy import tell
+from kubedr_server.controllers.policy.cronjob import Settled, settled
+from kubedr_server.controllers.policy.decide import PolicyDecision, decide
+from kubedr_server.controllers.policy.record import ID_LENGTHS, Slot, is_record_of
+from kubedr_server.controllers.policy.state import PolicyState, Untold
+from kubedr_server.controllers.reconciler import Context, outcome, read
+from kubedr_server.controllers.run import Run, confirm, remembered, runs_of
+from kubedr_server.kube import errors
+from kubedr_server.kube.cache import Key
+from kubedr_server.kube.resources import (
+    BACKUP_LOCATIONS,
+    CRONJOBS,
+    JOBS,
+    METADATA_BACKUP_POLICIES,
+    METADATA_BACKUP_RECORDS,
+)
+from kubedr_server.ops.backup_metrics import BackupMetrics
+
+
+class PolicyReconciler:
+    """Keeps a policy's CronJob and records, and tells the outcome of its backups."""
+
+    resource = METADATA_BACKUP_POLICIES
+
+    def __init__(self, context: Context, metrics: BackupMetrics) -> None:
+        self._context = context
+        self._metrics = metrics
+        self._settled: dict[Key, Settled] = {}
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """Make one policy so."""
+        context = self._context
+        found = await read(context.cluster, METADATA_BACKUP_POLICIES, MetadataBackupPolicy, key)
+        if found is None:
+            self._settled.pop(key, None)
+            self._metrics.remove(key.namespace, key.name)
+            return Done()
+        policy = found.model
+        if policy.metadata.deletion_timestamp is not None:
+            # Its CronJob is its own and goes with it. Its records stay.
+            return Done()
+        state = await self._gather(key, policy)
+        decision = decide(state, context.settings.runner, context.clock())
+        applied = await context.writer.carry_out(decision, METADATA_BACKUP_POLICIES, found.raw)
+        for wanted, answer in applied:
+            self._settled[key] = settled(wanted, answer)
+        self._show(policy, decision)
+        return outcome(decision)
+
+    async def _gather(self, key: Key, policy: MetadataBackupPolicy) -> PolicyState:
+        cluster, namespace = self._context.cluster, key.namespace
+        location = cluster.cached(BACKUP_LOCATIONS, Key(namespace, policy.spec.destination))
+        cronjob = await self._cronjob(Key(namespace, backup_cronjob_name(policy.metadata.name)))
+        runs = runs_of(cluster, cronjob["metadata"]["uid"], Operation.BACKUP) if cronjob else ()
+        untold, more = await self._first_untold(runs, policy)
+        active = [run for run in runs if jobs.ended(run.job) is None]
+        active.sort(key=lambda run: run.job["metadata"].get("creationTimestamp", ""))
+        return PolicyState(
+            policy=policy,
+            location=BackupLocation.model_validate(location) if location else None,
+            cronjob=cronjob,
+            settled=self._settled.get(key),
+            untold=untold,
+            more_untold=more,
+            active=tuple(active),
+            records=await self._records(key, policy),
+        )
+
+    async def _cronjob(self, key: Key) -> dict[str, Any] | None:
+        """Return the CronJob of that name; one that is not labelled as ours is not in the cache."""
+        cluster = self._context.cluster
+        return await cluster.fresh(CRONJOBS, key) or await cluster.live(CRONJOBS, key)
+
+    async def _first_untold(
+        self, runs: tuple[Run, ...], policy: MetadataBackupPolicy
+    ) -> tuple[Untold | None, bool]:
+        """Return the first to have ended of the Jobs that are not told, and whether there are more."""
+        ends = [(end.time, run.uid, run) for run in runs if (end := jobs.ended(run.job)) is not None]
+        waiting = [
+            run for _, _, run in sorted(ends, key=lambda entry: entry[:2]) if not tell.is_told(run.job)
+        ]
+        cluster = self._context.cluster
+        for index, known in enumerate(waiting):
+            # Our own mark on it may be newer than the cache.
+            job = await cluster.fresh(JOBS, Key(known.job["metadata"]["namespace"], known.name))
+            if job is None or job["metadata"]["uid"] != known.uid or tell.is_told(job):
+                continue
+            run = await confirm(cluster, known)
+            before = remembered(policy.status.conditions, ConditionType.READY, run.name)
+            report = jobs.report(run.job, run.pods, Operation.BACKUP, before)
+            slot = None
+            if report.succeeded and report.result is not None and report.result.backup is not None:
+                slot = await self._slot(policy.metadata.namespace, report.result.backup.snapshot_id)
+            return Untold(run, report, slot), index + 1 < len(waiting)
+        return None, False
+
+    async def _slot(self, namespace: str, snapshot_id: str) -> Slot:
+        """Return the shortest name for a snapshot's record that is free, or taken by that very record."""
+        for length in ID_LENGTHS:
+            short = snapshot_id[:length]
+            found = await self._context.cluster.live(
+                METADATA_BACKUP_RECORDS, Key(namespace, RECORD_PREFIX + short)
+            )
+            if found is None or is_record_of(found, snapshot_id):
+                return Slot(short, found)
+        raise errors.Conflict(f"every record name for snapshot {snapshot_id} is taken by another snapshot")
+
+    async def _records(self, key: Key, policy: MetadataBackupPolicy) -> tuple[MetadataBackupRecord, ...]:
+        """Return the policy's records; as the API server knows them, if any of them is to be deleted."""
+        cluster = self._context.cluster
+        found = cluster.by(METADATA_BACKUP_RECORDS, POLICY, scoped(key.namespace, key.name))
+        records = tuple(MetadataBackupRecord.model_validate(obj) for obj in found)
+        if not retention.expired(records, policy.spec.retain_num_backups):
+            return records
+        # Someone may have deleted the newest ones a moment ago: what expires follows from what is there now.
+        everything = await cluster.client.list(METADATA_BACKUP_RECORDS, key.namespace)
+        return tuple(
+            MetadataBackupRecord.model_validate(obj)
+            for obj in everything.items
+            if obj["spec"]["policy"] == key.name
+        )
+
+    def _show(self, policy: MetadataBackupPolicy, decision: PolicyDecision) -> None:
+        namespace, name = policy.metadata.namespace, policy.metadata.name
+        report = decision.counted
+        if report is not None and report.result is not None and report.result.backup is not None:
+            backup = report.result.backup
+            self._metrics.succeeded(
+                namespace, name, size=backup.total_bytes_processed, seconds=backup.total_duration_secs
+            )
+        elif report is not None:
+            self._metrics.failed(namespace, name)
+        status = decision.status
+        self._metrics.observe(
+            namespace,
+            name,
+            last_success=status.last_success_time,
+            consecutive_failures=status.consecutive_failures or 0,
+            next_schedule=status.next_schedule_time,
+            ready=conditions.is_true(status.conditions, ConditionType.READY),
+        )
