@@ -24,6 +24,9 @@ class ConditionType(StrEnum):
     VERIFIED = "Verified"
     """MetadataBackupRecord: the snapshot was proven when it was made."""
 
+    SNAPSHOT_DELETED = "SnapshotDeleted"
+    """MetadataBackupRecord that is being deleted: its snapshot is no longer in the repository."""
+
     RESTORED = "Restored"
     """MetadataRestore: the files are in place and complete."""
 
@@ -55,6 +58,10 @@ class Reason(StrEnum):
     """The pod has a node and its image, and its container cannot be started."""
     EVICTED = "Evicted"
     OUT_OF_MEMORY = "OutOfMemory"
+    REFUSED = "Refused"
+    """The API server does not allow a request that is needed; the message says which, and why."""
+    INVALID = "Invalid"
+    """The object is stored, and cannot be used as it is."""
     NO_RESULT = "NoResult"
     """The pod ended without a result document, and Kubernetes does not say why."""
 
