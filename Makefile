@@ -20,13 +20,16 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format generate venv tools image clean
+.PHONY: help demo demo-stop test check format generate venv tools image clean
 
 help: ## List what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: venv tools ## Show a backup and its restore on this machine (KEEP=1 leaves it running)
 	@$(BIN)/python -m kubedr_server.local.demo --tools $(TOOLS) $(if $(filter-out 0 no,$(KEEP)),--keep)
+
+demo-stop: ## End a demo that was left running
+	@$(BIN)/python -m kubedr_server.local.demo stop
 
 test: venv tools ## Run all tests (ARGS='-k name' for some of them)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)

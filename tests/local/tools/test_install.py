@@ -60,7 +60,7 @@ def test_on_another_system_it_says_what_to_install_and_which_version(
     monkeypatch.setattr(debian, "debian_mirror", lambda: None)
     with pytest.raises(ToolError) as caught:
         install(["etcd"], tmp_path / "tools", lambda _: None)
-    assert "etcd >= 3.5.4" in str(caught.value)
+    assert "etcd >= 3.5 " in str(caught.value)
     assert "no apt-get" in str(caught.value)
     assert "put them on PATH" in str(caught.value)
     assert sorted(path.name for path in (tmp_path / "tools").iterdir()) == ["bin", "lock"]

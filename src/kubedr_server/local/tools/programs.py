@@ -34,18 +34,18 @@ class Program:
         return f"{self.name} >= {version_text(self.minimum)}"
 
 
-_ETCD: Version = (3, 5, 4)
-_ETCD_WHY = "etcdutl and its snapshot commands; data inconsistency before 3.5.3"
+_ETCD: Version = (3, 5)
+_ETCD_WHY = "etcdutl"
 PROGRAMS = {
     program.name: program
     for program in (
         Program("etcd", _ETCD, _ETCD_WHY, ("--version",)),
         Program("etcdctl", _ETCD, _ETCD_WHY),
         Program("etcdutl", _ETCD, _ETCD_WHY),
-        Program("restic", (0, 17), "exit codes that tell a wrong password from a missing repository"),
         Program(
-            "kubectl", (1, 29), "the flags of `kubectl wait` and `kubectl events`", ("version", "--client")
+            "restic", (0, 18), "exit codes that tell a wrong password from a missing repository, and why"
         ),
+        Program("kubectl", (1, 31), "what the documents use", ("version", "--client")),
         Program(
             "weed", (4, 0), "`weed mini`, a whole S3 server in one process", ("version",), r" (\d+\.\d+) "
         ),
