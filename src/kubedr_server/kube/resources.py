@@ -5,7 +5,7 @@ request, and one client serves built-in kinds and our own alike.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from kubedr_server.api import kinds
@@ -49,15 +49,6 @@ class Resource:
         if subresource is not None:
             parts.append(subresource)
         return "/" + "/".join(parts)
-
-    def reference(self, obj: dict[str, Any]) -> dict[str, Any]:
-        """Return an ObjectReference to an object of this resource, as Events want it."""
-        metadata = obj["metadata"]
-        reference = {"apiVersion": self.api_version, "kind": self.kind, "name": metadata["name"]}
-        for field in ("namespace", "uid", "resourceVersion"):
-            if metadata.get(field):
-                reference[field] = metadata[field]
-        return reference
 
 
 def _segment(value: str) -> str:
