@@ -78,13 +78,13 @@ class CronJobController:
                     active[uid] = _reference(job)
                 elif uid not in active:
                     message = f"Saw a job that the controller did not create or forgot: {name}"
-                    await self._record(cronjob, "Warning", "UnexpectedJob", message)
+                    self._record(cronjob, "Warning", "UnexpectedJob", message)
                 continue
             complete = has_condition(job, "Complete")
             if active.pop(uid, None):
                 condition = "Complete" if complete else "Failed"
                 message = f"Saw completed job: {name}, condition: {condition}"
-                await self._record(cronjob, "Normal", "SawCompletedJob", message)
+                self._record(cronjob, "Normal", "SawCompletedJob", message)
             if complete and (ended := moment(job["status"].get("completionTime"))):
                 latest = moment(status.get("lastSuccessfulTime"))
                 if latest is None or ended > latest:
@@ -92,7 +92,7 @@ class CronJobController:
         present = {uid_of(job) for job in jobs}
         for uid in [uid for uid in active if uid not in present]:
             message = f"Active job went missing: {active.pop(uid)['name']}"
-            await self._record(cronjob, "Normal", "MissingJob", message)
+            self._record(cronjob, "Normal", "MissingJob", message)
         status["active"] = list(active.values())
 
     async def _schedule(
@@ -103,7 +103,7 @@ class CronJobController:
             zone = cron.zone_of(spec.get("timeZone"))
         except cron.ScheduleError:
             message = f"invalid timeZone: {spec['timeZone']!r}"
-            await self._record(cronjob, "Warning", "UnknownTimeZone", message)
+            self._record(cronjob, "Warning", "UnknownTimeZone", message)
             return None
         if spec.get("suspend"):
             return None
@@ -111,7 +111,7 @@ class CronJobController:
             following = cron.parse(spec["schedule"], zone)
         except cron.ScheduleError as error:
             message = f'unparseable schedule: "{spec["schedule"]}" : {error}'
-            await self._record(cronjob, "Warning", "UnparseableSchedule", message)
+            self._record(cronjob, "Warning", "UnparseableSchedule", message)
             return None
         now = self._clock()
         due = await self._due(cronjob, status, following, now)
@@ -132,10 +132,10 @@ class CronJobController:
         if found is None or found.time == last:
             return None
         if found.too_many:
-            await self._record(cronjob, "Warning", "TooManyMissedTimes", _TOO_MANY)
+            self._record(cronjob, "Warning", "TooManyMissedTimes", _TOO_MANY)
         if deadline is not None and found.time + deadline < now:
             message = f"Missed scheduled time to start a job: {stamp(found.time)}"
-            await self._record(cronjob, "Warning", "MissSchedule", message)
+            self._record(cronjob, "Warning", "MissSchedule", message)
             return None
         return found.time
 
@@ -148,7 +148,7 @@ class CronJobController:
             status["lastScheduleTime"] = stamp(scheduled)
             return
         if status["active"] and policy == "Forbid":
-            await self._record(cronjob, "Normal", "JobAlreadyActive", _FORBIDDEN)
+            self._record(cronjob, "Normal", "JobAlreadyActive", _FORBIDDEN)
             return
         if policy == "Replace":
             for reference in list(status["active"]):
@@ -162,15 +162,15 @@ class CronJobController:
             created = await self._client.get(JOBS, namespace_of(cronjob), name)
             if (controller_of(created) or {}).get("uid") != uid_of(cronjob):
                 message = f'Error creating job: jobs.batch "{name}" already exists'
-                await self._record(cronjob, "Warning", "FailedCreate", message)
+                self._record(cronjob, "Warning", "FailedCreate", message)
                 return
         except NamespaceTerminating:
             return
         except KubeError as error:
-            await self._record(cronjob, "Warning", "FailedCreate", f"Error creating job: {error.message}")
+            self._record(cronjob, "Warning", "FailedCreate", f"Error creating job: {error.message}")
             raise
         else:
-            await self._record(cronjob, "Normal", "SuccessfulCreate", f"Created job {name}")
+            self._record(cronjob, "Normal", "SuccessfulCreate", f"Created job {name}")
         if not job_status.is_finished(created):
             status["active"].append(_reference(created))
         status["lastScheduleTime"] = stamp(scheduled)
@@ -180,7 +180,7 @@ class CronJobController:
             await self._client.delete(JOBS, namespace_of(cronjob), name, uid=uid)
         except NotFound:
             return
-        await self._record(cronjob, "Normal", "SuccessfulDelete", f"Deleted job {name}")
+        self._record(cronjob, "Normal", "SuccessfulDelete", f"Deleted job {name}")
 
     async def _clean_up(self, cronjob: Object, jobs: list[Object]) -> None:
         """Delete finished Jobs beyond the history limits, the oldest first."""

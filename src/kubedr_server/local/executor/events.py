@@ -1,11 +1,11 @@
 """How the executor's parts tell what they did: in Kubernetes' words, as Events on the object."""
 
-from collections.abc import Awaitable, Callable
-from typing import Literal
+from collections.abc import Callable
 
+from kubedr_server.kube.events import EventType
 from kubedr_server.local.executor.objects import Object
 
-EventType = Literal["Normal", "Warning"]
+__all__ = ["EventType", "Record"]
 
-Record = Callable[[Object, EventType, str, str], Awaitable[None]]
-"""Records an Event: on which object, its type, reason and message. It never raises."""
+Record = Callable[[Object, EventType, str, str], None]
+"""Records an Event: on which object, its type, reason and message. It neither waits nor raises."""

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kubedr_server.local.executor import pod_failure_policy
+from kubedr_server.local.executor.events import EventType
 from kubedr_server.local.executor.job_pods import JobPods, finished_at, is_tracked
 from kubedr_server.local.executor.objects import Object, condition_of, has_condition, moment, stamp, uid_of
 
@@ -29,7 +30,7 @@ class Decision:
     """How many pods have been counted: the pods to create are numbered from here."""
 
     delete: list[Object] = field(default_factory=list)
-    events: list[tuple[str, str, str]] = field(default_factory=list)
+    events: list[tuple[EventType, str, str]] = field(default_factory=list)
     """(type, reason, message)"""
 
     again_at: datetime | None = None

@@ -49,7 +49,7 @@ class JobController:
         await self._delete(job, decision)
         await self._create(job, pods, decision)
         for event_type, reason, message in decision.events:
-            await self._record(job, event_type, reason, message)
+            self._record(job, event_type, reason, message)
         return decision.again_at - self._clock() if decision.again_at else None
 
     async def _pods_of(self, job: Object) -> list[Object]:
@@ -110,7 +110,7 @@ class JobController:
                 await self._client.delete(PODS, namespace_of(pod), name_of(pod), uid=uid_of(pod))
             except NotFound:
                 continue
-            await self._record(job, "Normal", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
+            self._record(job, "Normal", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
 
     async def _create(self, job: Object, pods: list[Object], decision: Decision) -> None:
         for name in job_pods.free_names(job, pods, decision.ended, decision.create):
@@ -119,6 +119,6 @@ class JobController:
             except AlreadyExists:
                 continue  # made by an attempt whose answer was lost; its event leads back here
             except KubeError as error:
-                await self._record(job, "Warning", "FailedCreate", f"Error creating: {error.message}")
+                self._record(job, "Warning", "FailedCreate", f"Error creating: {error.message}")
                 raise
-            await self._record(job, "Normal", "SuccessfulCreate", f"Created pod: {name}")
+            self._record(job, "Normal", "SuccessfulCreate", f"Created pod: {name}")

@@ -1,4 +1,4 @@
-"""The loop that all controllers of the executor share: informers put keys into a queue, one worker takes them.
+"""The loop that the executor's controllers share: informers put keys into a queue, one worker takes them.
 
 Informers only say where to look. What a reconcile decides upon it reads from the API itself, so that
 it never acts twice on a cache that lags behind its own writes.
