@@ -1,0 +1,122 @@
+"""The chart renders what the pure builders say, with helm itself, and refuses wrong values."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubedr_server.manifests.webhooks import (
+    ServiceTarget,
+    mutating_configuration,
+    validating_configuration,
+)
+from support.tools import program
+
+CHART = Path(__file__).parents[2] / "charts" / "kubedr"
+MODES = ["cert-manager", "self-signed"]
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(program("helm")), *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def render(*sets: str) -> list[dict[str, Any]]:
+    options = [part for each in sets for part in ("--set-json", each)]
+    done = helm("template", "kubedr", str(CHART), "--namespace", "kubedr-system", *options)
+    assert done.returncode == 0, done.stderr
+    return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def one(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def arguments(objects: list[dict[str, Any]]) -> list[str]:
+    deployment = one(objects, "Deployment", "kubedr-server")
+    found: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_webhook_configurations_are_those_of_the_builders(mode: str) -> None:
+    objects = render(f'tls.mode="{mode}"')
+    target = ServiceTarget("kubedr-webhook", "kubedr-system")
+    for build in (mutating_configuration, validating_configuration):
+        wanted = build("kubedr-system-kubedr", target)
+        found = one(objects, wanted["kind"], "kubedr-system-kubedr")
+        assert found["webhooks"] == wanted["webhooks"]
+        annotations = found["metadata"].get("annotations", {})
+        injected = annotations.get("cert-manager.io/inject-ca-from")
+        assert injected == ("kubedr-system/kubedr-webhook" if mode == "cert-manager" else None)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_option_that_the_deployment_gives_is_one_that_serve_takes(mode: str) -> None:
+    from kubedr_server.cli.serve import serve
+
+    args = arguments(render(f'tls.mode="{mode}"', 'imagePullSecrets=[{"name":"pull"}]'))
+    assert args[0] == "serve"
+    known = {option for parameter in serve.params for option in parameter.opts}
+    assert {each.partition("=")[0] for each in args[1:]} <= known
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("everywhere", ["true", "false"])
+def test_the_runner_is_bound_to_no_role(mode: str, everywhere: str) -> None:
+    objects = render(f'tls.mode="{mode}"', f"allNamespaces={everywhere}")
+    bound = [
+        subject["name"]
+        for each in objects
+        if each["kind"].endswith("RoleBinding")
+        for subject in each["subjects"]
+    ]
+    assert set(bound) == {"kubedr-server"}
+    assert one(objects, "ServiceAccount", "kubedr-runner")["automountServiceAccountToken"] is False
+
+
+def test_no_rule_has_a_wildcard_and_cluster_wide_rules_are_by_name() -> None:
+    objects = render('tls.mode="self-signed"')
+    for each in objects:
+        for rule in each.get("rules", []) if each["kind"] in ("Role", "ClusterRole") else []:
+            assert "*" not in json.dumps(rule)
+            if each["kind"] == "ClusterRole":
+                assert rule["resourceNames"]
+
+
+def test_with_all_namespaces_the_server_is_not_limited_to_its_own() -> None:
+    assert "--watch-namespace=kubedr-system" in arguments(render())
+    assert not [each for each in arguments(render("allNamespaces=true")) if "watch-namespace" in each]
+
+
+def test_an_image_is_named_by_its_digest_where_there_is_one() -> None:
+    digest = "sha256:" + "a" * 64
+    assert f"--runner-image=backup@{digest}" in arguments(
+        render(f'runner.image={{"repository":"backup","digest":"{digest}"}}')
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ('tls.mode="none"', "/tls/mode"),
+        ("webhooks.timeoutSeconds=30", "/webhooks/timeoutSeconds"),
+        ("replicaCount=0", "/replicaCount"),
+        ('webhooks.failurepolicy="Fail"', "failurepolicy"),
+        ('image.digest="sha256:abc"', "/image/digest"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(values: str, named: str) -> None:
+    done = helm("template", "kubedr", str(CHART), "--set-json", values)
+    assert done.returncode != 0
+    assert named in done.stderr
+
+
+def test_helm_lint_finds_nothing_wrong() -> None:
+    done = helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
