@@ -6,7 +6,7 @@ import click
 
 _PARTS = {
     "serve": (
-        "kubedr_server.server",
+        "kubedr_server.cli.serve",
         "serve",
         "server",
         "Serve the admission webhooks and run the controllers.",
