@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from kubedr_server.kube import errors
-from kubedr_server.kube.cache import Indexer, Key, by_owner_uid
+from kubedr_server.kube.cache import Cached, Indexer, Key, by_owner_uid
 from kubedr_server.kube.client import Client
-from kubedr_server.kube.informer import Informer, InformerObserver
+from kubedr_server.kube.informer import Change, Handler, Informer, InformerObserver
 from kubedr_server.kube.resources import (
     BACKUP_LOCATIONS,
     CRONJOBS,
@@ -100,6 +100,8 @@ class Cluster:
             for resource, indexers in _INDEXERS.items()
         }
         self._written: dict[tuple[Resource, Key], str] = {}
+        for resource, informer in self.informers.items():
+            informer.add_handler(self._catch_up(resource))
 
     def by(self, resource: Resource, index: str, value: str) -> list[dict[str, Any]]:
         """Return copies of the cached objects that an index finds."""
@@ -137,6 +139,23 @@ class Cluster:
     def wrote(self, resource: Resource, obj: Mapping[str, Any]) -> None:
         """Note the answer to a write: until the cache has this version or a newer one, it is behind."""
         metadata = obj["metadata"]
-        version = metadata.get("resourceVersion")
-        if version and resource in self.informers:
-            self._written[resource, Key(metadata.get("namespace") or "", metadata["name"])] = version
+        version, key = metadata.get("resourceVersion"), Key(metadata.get("namespace") or "", metadata["name"])
+        if not version or resource not in self.informers:
+            return
+        # The watch may have been faster than the answer.
+        known = self.informers[resource].cache.entry(key)
+        if known is None or known.resource_version != version:
+            self._written[resource, key] = version
+
+    def _catch_up(self, resource: Resource) -> Handler:
+        """Return what lets go of a write once the cache has it, or the object is gone."""
+
+        def handle(_change: Change, old: Cached | None, new: Cached | None) -> None:
+            cached = new or old
+            if cached is None:
+                return
+            written = self._written.get((resource, cached.key))
+            if written is not None and (new is None or new.resource_version == written):
+                del self._written[resource, cached.key]
+
+        return handle
