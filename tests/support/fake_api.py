@@ -2,7 +2,7 @@
 
 It keeps objects of any resource in memory, with resourceVersions, optimistic locking, paged lists,
 watches and bookmarks. It validates nothing. What a test asks of it beyond that are faults: see
-`fail`, `hang_up`, `forget_history`, `mute`, `cut_watches`.
+`fail`, `hang_up`, `hang`, `forget_history`, `mute`, `cut_watches`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Object = dict[str, Any]
 
 @dataclass
 class Fault:
-    """Answers that are given instead of the right ones, `times` in a row. `status` 0 hangs up."""
+    """Answers that are given instead of the right ones, `times` in a row. `status` 0 hangs up, -1 hangs."""
 
     method: str
     part_of_path: str
@@ -150,7 +150,7 @@ class FakeApi:
         times: int = 1,
         carried_out: bool = False,
     ) -> None:
-        """Answer the next requests with an error; method WATCH is for watches."""
+        """Answer the next requests with an error; method WATCH is for watches, NEXT for further pages."""
         self._faults.append(
             Fault(method, part_of_path, status, reason, message, headers or {}, times, carried_out)
         )
@@ -158,6 +158,10 @@ class FakeApi:
     def hang_up(self, method: str, part_of_path: str, *, times: int = 1, carried_out: bool = False) -> None:
         """Close the connection instead of answering the next requests."""
         self.fail(method, part_of_path, 0, times=times, carried_out=carried_out)
+
+    def hang(self, method: str, part_of_path: str) -> None:
+        """Take such requests from now on and never answer."""
+        self.fail(method, part_of_path, -1, times=1_000_000)
 
     async def forget_history(self) -> None:
         """Compact: what was changed up to now cannot be watched any more."""
@@ -193,10 +197,13 @@ class FakeApi:
         seen = Seen(request.method, request.path, dict(request.query), dict(request.headers), body)
         self.requests.append(seen)
         watching = seen.query.get("watch") == "true"
-        fault = self._fault("WATCH" if watching else seen.method, seen.path)
+        method = "WATCH" if watching else "NEXT" if "continue" in seen.query else seen.method
+        fault = self._fault(method, seen.path)
         if fault is not None:
             if fault.carried_out:
                 await self._answer(request, seen)
+            if fault.status < 0:
+                await asyncio.Event().wait()
             if fault.status == 0:
                 assert request.transport is not None
                 request.transport.close()
@@ -278,10 +285,6 @@ class FakeApi:
             for obj in items[start : start + limit]
         ]
         return web.json_response({"kind": "List", "metadata": metadata, "items": page})
-
-    def forget_lists(self) -> None:
-        """Forget the state that unfinished paged lists are of."""
-        self._lists.clear()
 
     async def _watch(self, request: web.Request, place: Place, query: dict[str, str]) -> web.StreamResponse:
         sent = int(query["resourceVersion"])
