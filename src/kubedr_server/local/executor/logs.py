@@ -6,7 +6,7 @@ A line of the file is `<time> <stdout|stderr> <F|P> <text>`; P marks a part of a
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,16 +99,16 @@ class PodLogs:
         """Return the file of a container's log."""
         return self._directory(namespace_of(pod), name_of(pod), uid_of(pod)) / f"{container}.log"
 
-    def remove(self, namespace: str, name: str, uid: str) -> None:
-        """Remove the logs of a pod that is gone. Blocks."""
-        shutil.rmtree(self._directory(namespace, name, uid), ignore_errors=True)
+    def forget(self, namespace: str, name: str) -> None:
+        """Remove the logs of all pods of a name: none exists any more. Blocks."""
+        for directory in self._root.glob(f"{namespace}_{name}_*"):
+            shutil.rmtree(directory, ignore_errors=True)
 
-    def known(self) -> Iterator[tuple[str, str, str]]:
-        """Yield namespace, name and uid of every pod that has logs. Blocks."""
-        if self._root.is_dir():
-            for directory in self._root.iterdir():
-                namespace, name, uid = directory.name.split("_", 2)
-                yield namespace, name, uid
+    def keep_only(self, uids: set[str]) -> None:
+        """Remove the logs of all pods but these. Blocks."""
+        for directory in self._root.glob("*_*_*"):
+            if directory.name.rpartition("_")[2] not in uids:
+                shutil.rmtree(directory, ignore_errors=True)
 
     def tail(self, pod: Object, container: str, lines: int, limit_bytes: int) -> str:
         """Return the last lines of a log, at most `limit_bytes` of them. Blocks a little."""
@@ -134,7 +134,7 @@ class PodLogs:
         timestamps: bool = False,
         previous: bool = False,
     ) -> AsyncIterator[bytes]:
-        """Yield a log in pieces; with `follow` until the container ends. Raises LookupError with a sentence."""
+        """Yield a log in pieces; with `follow` until the container ends. Raises LookupError(sentence)."""
         if previous:
             raise LookupError(f'previous terminated container "{container}" in pod "{pod}" not found')
         path = await asyncio.to_thread(self._find, namespace, pod, container)

@@ -46,6 +46,10 @@ class Loop:
 
         informer.add_handler(changed)
 
+    def requeue(self, key: Key, delay: float) -> None:
+        """Look at an object again after `delay` seconds."""
+        self._queue.add_after(key, delay)
+
     async def run(self) -> None:
         """Work until cancelled."""
         try:

@@ -1,4 +1,4 @@
-"""Where a container's paths are on this machine: nothing is mounted, so paths in its settings are rewritten."""
+"""Where a container's paths are on this machine: nothing is mounted, so its settings' paths are rewritten."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -15,8 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+RECORD = "process.json"
+"""The file, in a pod's directory, in which its process is written down."""
+
 _GATE = 'read -r go && unset PWD OLDPWD SHLVL && exec "$@"'
 _DRAIN_SECONDS = 2.0
+_KILL_SECONDS = 10.0
+_POLL_SECONDS = 0.05
 _CHUNK = 16 * 1024
 
 Output = Callable[[str, bytes], None]
@@ -76,13 +81,19 @@ async def end_recorded(process: ProcessId, grace: float) -> bool:
     if not process.alive():
         return False
     signal_group(process.pid, signal.SIGTERM)
-    deadline = asyncio.get_running_loop().time() + grace
-    while process.alive() and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(0.05)
-    signal_group(process.pid, signal.SIGKILL)
-    while process.alive():
-        await asyncio.sleep(0.02)
+    if not await _gone(process, grace):
+        signal_group(process.pid, signal.SIGKILL)
+        await _gone(process, _KILL_SECONDS)
     return True
+
+
+async def _gone(process: ProcessId, seconds: float) -> bool:
+    """Wait for the end of a process that is not a child, so that nobody tells of it."""
+    for _ in range(max(1, round(seconds / _POLL_SECONDS))):
+        if not process.alive():
+            return True
+        await asyncio.sleep(_POLL_SECONDS)
+    return not process.alive()
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:
