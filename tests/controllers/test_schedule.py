@@ -1,0 +1,34 @@
+"""The next time of a schedule, as it is shown."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from kubedr_server.controllers.schedule import next_time
+from support.kubedr_objects import NOW
+
+
+@pytest.mark.parametrize(
+    ("schedule", "zone", "due"),
+    [
+        ("*/10 * * * *", None, "2026-03-01T12:10:00+00:00"),
+        ("@daily", None, "2026-03-02T00:00:00+00:00"),
+        ("0 3 * * *", "Europe/Berlin", "2026-03-02T02:00:00+00:00"),
+        ("0 3 * * *", "Nowhere/Land", None),
+        ("0 3 * *", None, None),
+        ("* * * * * *", None, None),  # seconds: croniter knows them, Kubernetes does not
+        ("99 * * * *", None, None),
+        ("@every 5m", None, None),
+        ("30 2 30 2 *", None, None),  # never
+    ],
+)
+def test_next_time(schedule: str, zone: str | None, due: str | None) -> None:
+    found = next_time(schedule, zone, NOW)
+    assert (found.isoformat() if found else None) == due
+
+
+def test_the_hour_that_summer_time_skips_is_not_lost() -> None:
+    before = datetime(2026, 3, 28, 12, 0, tzinfo=UTC)
+    found = next_time("30 2 * * *", "Europe/Berlin", before)
+    assert found is not None
+    assert datetime(2026, 3, 29, 0, 0, tzinfo=UTC) < found < datetime(2026, 3, 29, 2, 0, tzinfo=UTC)
