@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.clusters import Cluster, running_cluster
 from support.etcd import EtcdServer
 from support.s3 import S3Server
 
@@ -27,3 +28,10 @@ def s3_tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server
     """Start an S3 server over https; its authority's certificate is `.ca_file`."""
     with S3Server(tmp_path_factory.mktemp("s3-tls"), tls=True) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Start local mode or, where one is set up, a real kube-apiserver. Use a namespace of your own."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
