@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from kubedr_server.api.base import Int64, Model, Resource, StatusBase, Timestamp
+from kubedr_server.api import rules
+from kubedr_server.api.base import Int64, Model, ObjectName, Resource, StatusBase, Timestamp
 
 ACCESS_KEY = "access_key"
 SECRET_KEY = "secret_key"
@@ -19,23 +20,57 @@ CA_BUNDLE_KEY = "ca.crt"
 class BackupLocationSpec(Model):
     """Where backups are stored: a bucket of an S3 service, and the keys to it."""
 
-    url: Annotated[str, Field(min_length=1, max_length=2048, examples=["https://s3.example.com"])]
+    model_config = ConfigDict(json_schema_extra=rules.ONE_WAY_TO_TRUST)
+
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=2048,
+            examples=["https://s3.example.com"],
+            json_schema_extra=rules.STORAGE_URL,
+        ),
+    ]
     """The S3 endpoint: `http://` or `https://`, a host, and a port where it is not the scheme's own."""
 
-    bucket_name: Annotated[str, Field(min_length=3, max_length=63, examples=["cluster-backups"])]
+    bucket_name: Annotated[
+        str,
+        Field(
+            min_length=3,
+            max_length=63,
+            examples=["cluster-backups"],
+            json_schema_extra=rules.BUCKET_NAME,
+        ),
+    ]
     """The bucket's name. The bucket is created if it does not exist."""
 
-    credentials: Annotated[str, Field(min_length=1, max_length=253, examples=["s3-credentials"])]
+    credentials: Annotated[ObjectName, Field(examples=["s3-credentials"])]
     """The name of a Secret in the same namespace with the keys `access_key`, `secret_key` and
     `restic_repo_password`. Keep the password somewhere else, too: without it nothing can be restored."""
 
-    prefix: Annotated[str | None, Field(min_length=1, max_length=512)] = None
+    prefix: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=512,
+            examples=["production/east"],
+            json_schema_extra=rules.PREFIX,
+        ),
+    ] = None
     """A folder in the bucket that holds the repository, so that several clusters can share one bucket."""
 
-    region: Annotated[str | None, Field(min_length=1, max_length=64)] = None
-    """The region, for services that ask for one."""
+    region: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            examples=["eu-central-1"],
+            json_schema_extra=rules.REGION,
+        ),
+    ] = None
+    """The bucket's region, for services that ask for one."""
 
-    ca_secret: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+    ca_secret: ObjectName | None = None
     """The name of a Secret whose key `ca.crt` holds the certificates (PEM) that the endpoint's own is
     checked with."""
 

@@ -6,24 +6,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from kubedr_server.api.rules import OBJECT_NAME
+
 Timestamp = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A moment, written as RFC 3339; always with its offset from UTC."""
 
-AnyObject = Annotated[
-    dict[str, Any],
-    WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
-]
-"""An object of another API, which that API checks."""
-
 Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 
-
-def cel(rule: str, message: str, **more: str) -> dict[str, Any]:
-    """Attach one CEL rule to a model or a field: `json_schema_extra=cel("self == oldSelf", "is immutable")`.
-
-    `more` takes the other keys of `x-kubernetes-validations`, such as `fieldPath` and `reason`.
-    """
-    return {"x-kubernetes-validations": [{"rule": rule, "message": message, **more}]}
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, json_schema_extra=OBJECT_NAME)]
+"""The name of another object in the same namespace."""
 
 
 class Model(BaseModel):

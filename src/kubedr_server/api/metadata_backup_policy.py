@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from kubedr_server.api.base import AnyObject, Int64, Model, Resource, StatusBase, Timestamp
+from kubedr_server.api import rules
+from kubedr_server.api.base import Int64, Model, ObjectName, Resource, StatusBase, Timestamp
+from kubedr_server.api.pod_parts import ResourceRequirements, Toleration
 
 DEFAULT_ETCD_ENDPOINT = "https://127.0.0.1:2379"
 DEFAULT_ETCD_CREDS = "etcd-creds"
@@ -22,40 +24,80 @@ KNOWN_OPTIONS = (MASTER_LABEL_OPTION,)
 CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 """A node with any of these is a control-plane node, unless the option names another label."""
 
+_MAX_LABEL_KEY = 253 + 1 + 63
+
 
 class MetadataBackupPolicySpec(Model):
     """What is backed up, when, and where to."""
 
-    destination: Annotated[str, Field(min_length=1, max_length=253)]
+    destination: ObjectName
     """The name of the BackupLocation, in the same namespace, that backups are stored in."""
 
-    schedule: Annotated[str, Field(min_length=1, max_length=256, examples=["*/10 * * * *"])]
+    schedule: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=256,
+            examples=["*/10 * * * *"],
+            json_schema_extra=rules.SCHEDULE,
+        ),
+    ]
     """When to back up, in the format of a Kubernetes CronJob's `schedule`."""
 
-    time_zone: Annotated[str | None, Field(min_length=1, max_length=64, examples=["Europe/Berlin"])] = None
+    time_zone: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            examples=["Europe/Berlin"],
+            json_schema_extra=rules.TIME_ZONE,
+        ),
+    ] = None
     """The IANA time zone of `schedule`; that of the cluster's controller manager if not given."""
 
     certs_dir: Annotated[
-        str | None, Field(min_length=2, max_length=4096, examples=["/etc/kubernetes/pki"])
+        str | None,
+        Field(
+            min_length=1,
+            max_length=4096,
+            examples=["/etc/kubernetes/pki"],
+            json_schema_extra=rules.DIRECTORY,
+        ),
     ] = None
     """A directory of the control-plane nodes, such as the one with the cluster's certificates, that is
     backed up whole beside etcd."""
 
-    etcd_endpoint: Annotated[str, Field(min_length=1, max_length=2048)] = DEFAULT_ETCD_ENDPOINT
-    """Where etcd listens, as seen from a control-plane node."""
+    etcd_endpoint: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=2048,
+            json_schema_extra=rules.ETCD_ENDPOINTS,
+        ),
+    ] = DEFAULT_ETCD_ENDPOINT
+    """Where etcd listens, as seen from a control-plane node: one URL, or several separated by commas."""
 
-    etcd_creds: Annotated[str, Field(min_length=1, max_length=253)] = DEFAULT_ETCD_CREDS
+    etcd_creds: ObjectName = DEFAULT_ETCD_CREDS
     """The name of a Secret with the keys `ca.crt`, `client.crt` and `client.key`."""
 
     retain_num_backups: Annotated[Int64, Field(ge=1, le=100_000)] = DEFAULT_RETAIN_NUM_BACKUPS
-    """How many successful backups are kept."""
+    """How many successful backups are kept. When there are more, the oldest is removed."""
 
     suspend: bool = False
     """Pause the schedule. What is stored stays."""
 
-    options: Annotated[dict[str, str] | None, Field(max_length=16)] = None
-    """Further settings. The one that is known is `master-node-label-name`: the label of the control-plane
-    nodes, where it is neither `node-role.kubernetes.io/control-plane` nor `node-role.kubernetes.io/master`."""
+    options: Annotated[
+        dict[str, Annotated[str, Field(max_length=_MAX_LABEL_KEY)]] | None,
+        Field(
+            max_length=16,
+            json_schema_extra=rules.all_of(
+                rules.only_keys(KNOWN_OPTIONS), rules.label_key_in(MASTER_LABEL_OPTION)
+            ),
+        ),
+    ] = None
+    """Further settings. The one that is known is `master-node-label-name`: the label that control-plane nodes
+    have, where it is neither `node-role.kubernetes.io/control-plane` nor
+    `node-role.kubernetes.io/master`."""
 
     starting_deadline_seconds: Annotated[Int64 | None, Field(ge=10, le=86_400)] = None
     """A backup that could not start within this many seconds of its time is not started late."""
@@ -69,10 +111,11 @@ class MetadataBackupPolicySpec(Model):
     failed_jobs_history_limit: Annotated[Int64, Field(ge=1, le=100)] = 3
     """How many finished Jobs of failed backups are kept to look at."""
 
-    tolerations: Annotated[list[AnyObject] | None, Field(max_length=32)] = None
-    """The backup pod's tolerations. Without this, it tolerates every taint: control-plane nodes are tainted."""
+    tolerations: Annotated[list[Toleration] | None, Field(max_length=32)] = None
+    """The backup pod's tolerations. Without this, it tolerates every taint, because control-plane nodes are
+    tainted."""
 
-    resources: AnyObject | None = None
+    resources: ResourceRequirements | None = None
     """The backup container's resource requests and limits."""
 
 
@@ -89,7 +132,11 @@ class MetadataBackupPolicyStatus(StatusBase):
     """Why it failed; empty when it did not."""
 
     files_new: Int64 | None = None
+    """How many files the last good backup holds that the one before did not."""
+
     files_changed: Int64 | None = None
+    """How many files differ from the backup before."""
+
     data_added: Int64 | None = None
     """Bytes that the repository grew by, before compression."""
 
@@ -126,6 +173,8 @@ class MetadataBackupPolicyStatus(StatusBase):
 
 class MetadataBackupPolicy(Resource):
     """A schedule of backups of etcd and, where named, of the cluster's certificates."""
+
+    model_config = ConfigDict(json_schema_extra=rules.POLICY_NAME)
 
     spec: MetadataBackupPolicySpec
     status: MetadataBackupPolicyStatus = Field(default_factory=MetadataBackupPolicyStatus)

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from kubedr_server.api.base import Int64, Model, Resource, StatusBase, Timestamp, cel
+from kubedr_server.api.base import Int64, Model, ObjectName, Resource, StatusBase, Timestamp
+from kubedr_server.api.rules import cel
 
 SNAPSHOT_ID_PATTERN = r"^[0-9a-f]{8,64}$"
 
@@ -16,13 +17,13 @@ class MetadataBackupRecordSpec(Model):
         json_schema_extra=cel("self == oldSelf", "a record describes a finished backup: it cannot be changed")
     )
 
-    policy: Annotated[str, Field(min_length=1, max_length=253)]
+    policy: ObjectName
     """The MetadataBackupPolicy that made it."""
 
     snapshot_id: Annotated[str, Field(pattern=SNAPSHOT_ID_PATTERN, max_length=64)]
     """The restic snapshot's id. This value is used in restores."""
 
-    backuploc: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+    backuploc: ObjectName | None = None
     """The BackupLocation that holds it; the policy's destination if not given."""
 
 

@@ -1,10 +1,11 @@
 """MetadataRestore: what is brought back, and where to."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from kubedr_server.api.base import Int64, Model, Resource, StatusBase, Timestamp, cel
+from kubedr_server.api.base import Int64, Model, ObjectName, Resource, StatusBase, Timestamp
+from kubedr_server.api.rules import cel
 
 
 class MetadataRestoreSpec(Model):
@@ -14,10 +15,10 @@ class MetadataRestoreSpec(Model):
         json_schema_extra=cel("self == oldSelf", "a restore runs once: make another one instead")
     )
 
-    mbr_name: Annotated[str, Field(min_length=1, max_length=253)]
+    mbr_name: ObjectName
     """The MetadataBackupRecord to bring back. It is always named: there is no `latest`."""
 
-    pvc_name: Annotated[str, Field(min_length=1, max_length=253)]
+    pvc_name: ObjectName
     """The PersistentVolumeClaim, in the same namespace, that the files are written to. It must be empty."""
 
 
@@ -25,6 +26,8 @@ class MetadataRestoreStatus(StatusBase):
     """The outcome."""
 
     restore_status: Literal["Completed", "Failed"] | None = None
+    """How the restore ended; absent while it runs."""
+
     restore_error_message: str | None = None
     """Why it failed; empty when it did not."""
 
@@ -35,7 +38,10 @@ class MetadataRestoreStatus(StatusBase):
     """The pod that did it."""
 
     files_restored: Int64 | None = None
+    """How many files were written."""
+
     bytes_restored: Int64 | None = None
+    """How many bytes they hold together."""
 
 
 class MetadataRestore(Resource):
