@@ -21,9 +21,10 @@ def refusal(pod: Object, node: Object) -> str | None:
         _term_matches(term, node, labels) for term in required.get("nodeSelectorTerms") or []
     ):
         return "node(s) didn't match Pod's node affinity/selector"
-    if node["spec"].get("unschedulable"):
+    node_spec = node.get("spec") or {}
+    if node_spec.get("unschedulable"):
         return "node(s) were unschedulable"
-    for taint in node["spec"].get("taints") or []:
+    for taint in node_spec.get("taints") or []:
         if taint["effect"] in _REPELLING and not any(
             _tolerates(toleration, taint) for toleration in spec.get("tolerations") or []
         ):

@@ -43,8 +43,9 @@ class NodeController:
                 node = await self._client.get(NODES, None, name)
         if missing := {k: v for k, v in labels.items() if (node["metadata"].get("labels") or {}).get(k) != v}:
             await self._client.patch(NODES, None, name, {"metadata": {"labels": missing}})
-        if any(taint["key"] == _NOT_READY for taint in node["spec"].get("taints") or []):
-            kept = [taint for taint in node["spec"]["taints"] if taint["key"] != _NOT_READY]
+        taints = (node.get("spec") or {}).get("taints") or []
+        kept = [taint for taint in taints if taint["key"] != _NOT_READY]
+        if kept != taints:
             await self._client.patch(NODES, None, name, {"spec": {"taints": kept}})
         status = self._status(node)
         await self._client.patch(NODES, None, name, {"status": status}, subresource="status")
@@ -99,7 +100,7 @@ class NodeController:
 
 
 _NOT_READY = "node.kubernetes.io/not-ready"
-"""The API server puts this taint on each new node; the node's controllers, of which this is one, remove it."""
+"""The API server puts this taint on each new node, until a node controller, such as this one, removes it."""
 
 
 def _architecture() -> str:
