@@ -4,7 +4,7 @@ import re
 from functools import partial
 from typing import Final
 
-from kubedr_server.admission import names, urls
+from kubedr_server.admission import names, schema, urls
 from kubedr_server.admission.facts import NOTHING, Context, Facts, Wanted, listed, missing_keys
 from kubedr_server.admission.field import Errors, FieldError, same
 from kubedr_server.admission.rules import (
@@ -30,17 +30,24 @@ _PLACE: Final = ("url", "bucketName", "prefix")
 _USER_INFO: Final = re.compile(r"//[^/?#]*@")
 _EXAMPLE: Final = "https://s3.example.com:9000"
 
+_SCHEMA: Final = schema.rule_of(BackupLocationSpec)
+
 
 def validate(new: Object, old: Object | None, context: Context) -> tuple[list[FieldError], list[str]]:
     """Judge a new or changed location."""
     errors = Errors()
-    spec = check_spec(BackupLocationSpec, new, errors)
+    spec = check_spec(_SCHEMA, new, errors)
     _check_url(spec, errors)
     check_text(spec, "bucketName", names.bucket, errors)
     check_object_name(spec, "credentials", errors)
     check_object_name(spec, "caSecret", errors)
     check_text(spec, "prefix", names.folder, errors)
     check_text(spec, "region", names.region, errors)
+    if spec.get("caSecret") and spec.get("insecureSkipTLSVerify") is True:
+        errors.forbidden(
+            SPEC.child("insecureSkipTLSVerify"),
+            "contradicts caSecret, which names the certificates to check with: remove one of the two",
+        )
     _check_place_is_kept(spec, old, context, errors)
     return errors.items, _warnings(spec, context.facts)
 
@@ -83,8 +90,6 @@ def _warnings(spec: Object, facts: Facts) -> list[str]:
     url = spec.get("url")
     if spec.get("caSecret") and isinstance(url, str) and url.startswith("http://"):
         warnings.append("spec.caSecret: has no effect: spec.url is http, not https")
-    if spec.get("caSecret") and spec.get("insecureSkipTLSVerify") is True:
-        warnings.append("spec.caSecret: has no effect: spec.insecureSkipTLSVerify is true")
     return warnings
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from kubedr_server.admission import cron, names, paths, pods, timezone, urls
+from kubedr_server.admission import cron, names, paths, pods, schema, timezone, urls
 from kubedr_server.admission.facts import NOTHING, Context, Facts, Wanted, missing_keys, missing_object
 from kubedr_server.admission.field import Errors, FieldError
 from kubedr_server.admission.rules import (
@@ -35,6 +35,9 @@ _EXAMPLE: Final = "https://127.0.0.1:2379"
 _USER_INFO: Final = re.compile(r"//[^/?#,]*@")
 _SHORTEST_SENSIBLE: Final = timedelta(minutes=1)
 
+_SCHEMA: Final = schema.outside_only(schema.rule_of(MetadataBackupPolicySpec), ("tolerations", "resources"))
+"""Tolerations and resources are checked by `pods`, as the parts of a pod that they are."""
+
 
 def validate(new: Object, old: Object | None, context: Context) -> tuple[list[FieldError], list[str]]:
     """Judge a new or changed policy."""
@@ -42,7 +45,7 @@ def validate(new: Object, old: Object | None, context: Context) -> tuple[list[Fi
     warnings: list[str] = []
     if old is None:
         _check_name(context.name, errors)
-    spec = check_spec(MetadataBackupPolicySpec, new, errors)
+    spec = check_spec(_SCHEMA, new, errors)
     check_object_name(spec, "destination", errors)
     check_object_name(spec, "etcdCreds", errors)
     warnings += _check_schedule(spec, errors)

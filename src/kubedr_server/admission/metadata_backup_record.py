@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Final
 
+from kubedr_server.admission import schema
 from kubedr_server.admission.facts import NOTHING, Context, Facts, Wanted, listed, missing_object
 from kubedr_server.admission.field import Errors, FieldError
 from kubedr_server.admission.rules import (
@@ -23,11 +24,13 @@ from kubedr_server.api.names import record_name
 
 _FIELDS: Final = ("policy", "snapshotId", "backuploc")
 
+_SCHEMA: Final = schema.rule_of(MetadataBackupRecordSpec)
+
 
 def validate(new: Object, old: Object | None, context: Context) -> tuple[list[FieldError], list[str]]:
     """Judge a new or changed record."""
     errors = Errors()
-    spec = check_spec(MetadataBackupRecordSpec, new, errors)
+    spec = check_spec(_SCHEMA, new, errors)
     check_object_name(spec, "policy", errors)
     check_object_name(spec, "backuploc", errors)
     check_unchanged(new, old, _FIELDS, "a record describes a finished backup", errors)

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Final
 
+from kubedr_server.admission import schema
 from kubedr_server.admission.facts import NOTHING, Context, Facts, Wanted, missing_object
 from kubedr_server.admission.field import Errors, FieldError
 from kubedr_server.admission.rules import (
@@ -21,11 +22,13 @@ from kubedr_server.api.metadata_restore import MetadataRestoreSpec
 
 _FIELDS: Final = ("mbrName", "pvcName")
 
+_SCHEMA: Final = schema.rule_of(MetadataRestoreSpec)
+
 
 def validate(new: Object, old: Object | None, context: Context) -> tuple[list[FieldError], list[str]]:
     """Judge a new or changed restore."""
     errors = Errors()
-    spec = check_spec(MetadataRestoreSpec, new, errors)
+    spec = check_spec(_SCHEMA, new, errors)
     for field in _FIELDS:
         check_object_name(spec, field, errors)
     check_unchanged(new, old, _FIELDS, "a restore runs once; make another MetadataRestore instead", errors)

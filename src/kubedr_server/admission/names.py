@@ -31,7 +31,7 @@ _MAX_NAME_PART: Final = 63
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]")
 _BUCKET_PREFIXES: Final = ("xn--", "sthree-", "amzn-s3-demo-")
 _BUCKET_SUFFIXES: Final = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
-_FOLDER: Final = re.compile(r"[A-Za-z0-9._-]+")
+_FOLDER: Final = re.compile(r"[A-Za-z0-9._=-]+")
 _REGION: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -101,7 +101,7 @@ def folder(prefix: str) -> str | None:
         if part in (".", ".."):
             return f"must not have '{part}' as a part"
         if not _FOLDER.fullmatch(part):
-            return "must consist of letters, digits, '-', '_' and '.', in parts separated by '/'"
+            return "must consist of letters, digits, '-', '_', '.' and '=', in parts separated by '/'"
     return None
 
 

@@ -45,13 +45,13 @@ def default_spec(model: type[Model], obj: Object) -> Object:
     return {**obj, "spec": schema.with_defaults(schema.rule_of(model), spec)}
 
 
-def check_spec(model: type[Model], obj: Object, errors: Errors) -> Object:
+def check_spec(rule: schema.Rule, obj: Object, errors: Errors) -> Object:
     """Check the spec against its schema; returns it, or an empty one if it is not an object."""
     spec = obj.get("spec")
     if spec is None:
         errors.required(SPEC)
         return {}
-    schema.check(schema.rule_of(model), spec, SPEC, errors)
+    schema.check(rule, spec, SPEC, errors)
     return spec if isinstance(spec, dict) else {}
 
 

@@ -14,6 +14,7 @@ _HOST: Final = re.compile(
 )
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 MAX_HOST: Final = 253
+_IPV6_WORDS: Final = "must name a host: an IPv6 address stands in brackets, as in [2001:db8::1]"
 
 
 class URLError(ValueError):
@@ -34,7 +35,7 @@ def parse(text: str, schemes: tuple[str, ...], example: str) -> Endpoint:
     if _UNSAFE.search(text):
         raise URLError("must not contain spaces, control characters or any that a URL has to escape")
     match = _URL.fullmatch(text)
-    if not match or match["scheme"].lower() not in schemes:
+    if not match or match["scheme"] not in schemes:
         raise URLError(
             f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}, as in {example}"
         )
@@ -47,16 +48,18 @@ def parse(text: str, schemes: tuple[str, ...], example: str) -> Endpoint:
         raise URLError("must not have a fragment ('#…')")
     if rest not in ("", "/"):
         raise URLError(f"must not have a path: only scheme, host and port, as in {example}")
-    return Endpoint(match["scheme"].lower(), *_parse_authority(authority))
+    return Endpoint(match["scheme"], *_parse_authority(authority))
 
 
 def _parse_authority(authority: str) -> tuple[str, int | None]:
     if authority.startswith("["):
         host, bracket, after = authority[1:].partition("]")
         if not bracket or (after and not after.startswith(":")) or not _is_ip(host, ipaddress.IPv6Address):
-            raise URLError("must name a host: an IPv6 address stands in brackets, as in [2001:db8::1]")
+            raise URLError(_IPV6_WORDS)
         port = after[1:] if after else None
     else:
+        if authority.count(":") > 1:
+            raise URLError(_IPV6_WORDS)
         host, colon, after = authority.partition(":")
         port = after if colon else None
         if not host:
