@@ -40,70 +40,171 @@ class Reason(StrEnum):
 
     # States
     READY = "Ready"
+    """All is as the spec says."""
+
     PENDING = "Pending"
+    """Nothing has been tried yet."""
+
     IN_PROGRESS = "InProgress"
+    """A Job is at work on it."""
+
     SUCCEEDED = "Succeeded"
+    """The last run did all that it was to do."""
+
     SUSPENDED = "Suspended"
+    """`spec.suspend` is true: no backup is started."""
+
     SYNCED = "Synced"
+    """The CronJob is what the spec says."""
+
     NOT_FOUND = "NotFound"
+    """An object that the spec names does not exist; the message says which."""
+
     NOT_READY = "NotReady"
+    """An object that the spec names exists and is not ready; its own conditions say why."""
+
     NO_BACKUP_YET = "NoBackupYet"
+    """No backup has finished yet."""
+
     CONFLICT = "Conflict"
+    """An object of the needed name exists and belongs to someone else."""
+
     SECRET_NOT_FOUND = "SecretNotFound"
+    """A Secret that the spec names does not exist in the namespace."""
+
     SECRET_KEY_MISSING = "SecretKeyMissing"
+    """A Secret lacks a key that is needed, or the key is empty."""
+
     JOB_NOT_SCHEDULABLE = "JobNotSchedulable"
+    """No node fits the pod: look at the nodes' labels and free resources."""
+
     IMAGE_PULL_FAILED = "ImagePullFailed"
+    """The backup image cannot be pulled."""
+
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    """The run took longer than it may, and was ended."""
+
     POD_NOT_STARTED = "PodNotStarted"
     """The pod has a node and its image, and its container cannot be started."""
+
     EVICTED = "Evicted"
+    """The node put the pod out, such as for lack of disk or memory."""
+
     OUT_OF_MEMORY = "OutOfMemory"
+    """The container needed more memory than its limit."""
+
     REFUSED = "Refused"
     """The API server does not allow a request that is needed; the message says which, and why."""
+
     INVALID = "Invalid"
     """The object is stored, and cannot be used as it is."""
+
     NO_RESULT = "NoResult"
     """The pod ended without a result document, and Kubernetes does not say why."""
 
     # What the runner found
     WRONG_S3_CREDENTIALS = "WrongS3Credentials"
+    """The storage does not know the access key, or the secret key is not its own."""
+
     S3_ACCESS_DENIED = "S3AccessDenied"
+    """The storage knows the key and does not allow what is needed."""
+
     BUCKET_NOT_FOUND = "BucketNotFound"
+    """The bucket does not exist and could not be created."""
+
     STORAGE_UNREACHABLE = "StorageUnreachable"
+    """The storage endpoint does not answer, or its name is unknown."""
+
     STORAGE_TLS_FAILED = "StorageTLSFailed"
+    """The storage endpoint's certificate is not trusted."""
+
     WRONG_REPOSITORY_PASSWORD = "WrongRepositoryPassword"
+    """The repository exists and does not open with `restic_repo_password`."""
+
     REPOSITORY_NOT_FOUND = "RepositoryNotFound"
+    """The bucket holds no repository where one must be. None is made over it."""
+
     REPOSITORY_LOCKED = "RepositoryLocked"
+    """Another process holds the repository's lock."""
+
     REPOSITORY_FAILED = "RepositoryFailed"
+    """restic failed in another way; the message has its words."""
+
     SNAPSHOT_NOT_FOUND = "SnapshotNotFound"
+    """The repository does not hold the snapshot."""
+
     ETCD_UNREACHABLE = "EtcdUnreachable"
+    """etcd does not answer at the endpoint."""
+
     ETCD_TLS_FAILED = "EtcdTLSFailed"
+    """etcd and the runner do not accept each other's certificates."""
+
     ETCD_UNHEALTHY = "EtcdUnhealthy"
+    """etcd answers and is not fit to be backed up, such as without a leader."""
+
     ETCD_SNAPSHOT_FAILED = "EtcdSnapshotFailed"
+    """etcd broke the snapshot off."""
+
     SNAPSHOT_CORRUPT = "SnapshotCorrupt"
+    """The snapshot's checksum or structure is wrong."""
+
     SNAPSHOT_STALE = "SnapshotStale"
+    """The snapshot is older than the run's beginning: the member lags behind."""
+
     BACKUP_INCOMPLETE = "BackupIncomplete"
+    """restic could not read all that was to be stored."""
+
     CERTIFICATES_UNREADABLE = "CertificatesUnreadable"
+    """`certsDir` is missing, empty, or holds what cannot be read."""
+
     TARGET_NOT_EMPTY = "TargetNotEmpty"
+    """The volume to restore to holds files. Nothing was overwritten."""
+
     DISK_FULL = "DiskFull"
+    """A disk has no room left."""
+
     SETTING_MISSING = "SettingMissing"
+    """A setting or a Secret's key is missing in the pod."""
+
     PROGRAM_MISSING = "ProgramMissing"
+    """The image lacks a program."""
+
     PROGRAM_TOO_OLD = "ProgramTooOld"
+    """A program in the image is too old."""
+
     CANCELLED = "Cancelled"
+    """The run was told to end before it had finished."""
+
     INTERNAL_ERROR = "InternalError"
+    """A mistake in this program; the pod's log has more."""
 
 
 class EventReason(StrEnum):
     """The reasons of this project's Events (KubeDR's documented names)."""
 
     INIT_SUCCEEDED = "InitSucceeded"
+    """BackupLocation: the repository is ready."""
+
     INIT_FAILED = "InitFailed"
+    """BackupLocation: it could not be made or opened."""
+
     BACKUP_SUCCEEDED = "BackupSucceeded"
+    """MetadataBackupPolicy: a backup was stored and proven."""
+
     BACKUP_FAILED = "BackupFailed"
+    """MetadataBackupPolicy: a backup was not made."""
+
     RESTORE_SUCCEEDED = "RestoreSucceeded"
+    """MetadataRestore: the files are in place and complete."""
+
     RESTORE_FAILED = "RestoreFailed"
+    """MetadataRestore: nothing, or not all, was brought back."""
+
     DELETE_SUCCEEDED = "DeleteSucceeded"
     """MetadataBackupRecord: its snapshot is no longer in the repository."""
+
     DELETE_FAILED = "DeleteFailed"
+    """MetadataBackupRecord: its snapshot could not be removed from the repository."""
+
     SNAPSHOT_KEPT = "SnapshotKept"
     """MetadataBackupRecord: it is deleted, and its snapshot stays in the repository."""
