@@ -86,7 +86,7 @@ def decide(state: LocationState, runner: RunnerSettings, attempts: Backoff, now:
     if same and status.next_attempt_time is not None and now < status.next_attempt_time:
         known = conditions.find(status.conditions, ConditionType.READY)
         is_told = known is not None and known.message == last_error
-        reason = Reason(known.reason) if known is not None and is_told else Reason.NOT_READY
+        reason = known.reason if known is not None and is_told else Reason.NOT_READY
         return Decision(
             status=_status(location, now, "False", reason, last_error),
             wake_after=(status.next_attempt_time - now).total_seconds(),
@@ -164,7 +164,7 @@ def _status(
     location: BackupLocation,
     now: datetime,
     ready: ConditionStatus,
-    reason: Reason,
+    reason: str,
     message: str,
     both: bool = True,
     **fields: Any,

@@ -25,9 +25,13 @@ class Retry:
 
 @dataclass(frozen=True)
 class Permanent:
-    """It did not work and will not, until someone changes the object, a role or a setting."""
+    """It did not work and will not, until someone changes the object, a role or a setting.
+
+    Changes of roles and quotas are not heard of: `look_again` is when to see, in seconds.
+    """
 
     reason: str
+    look_again: float | None = None
 
 
 Outcome = Done | RequeueAfter | Retry | Permanent

@@ -82,9 +82,12 @@ class Controller:
             return await self._reconciler.reconcile(key)
         except LeadershipLost:
             raise
+        except errors.Unauthorized as error:
+            # Tokens are rotated: the next one is read from its file.
+            return Retry(str(error))
         except errors.Refused as error:
             await self._refusals.tell(self.resource, key, error)
-            return Permanent(str(error))
+            return Permanent(str(error), self._settings.retry_longest_seconds)
         except errors.KubeError as error:
             return Retry(str(error), error.retry_after)
         except ValueError as error:
@@ -109,8 +112,10 @@ class Controller:
                 level = logging.WARNING if self.queue.failures(key) > 3 else logging.DEBUG
                 logger.log(level, "%s %s: %s; again in %.1f s", self.name, key, reason, delay)
                 return
-            case Permanent(reason):
+            case Permanent(reason, look_again):
                 logger.error("%s %s: %s", self.name, key, reason)
+                if look_again is not None:
+                    self.queue.add_after(key, look_again)
             case RequeueAfter(seconds):
                 self.queue.add_after(key, seconds)
             case Done():

@@ -41,10 +41,11 @@ class Settled:
     digest: str
 
 
-def settled(applied: Object, answer: Object) -> Settled:
-    """Return what to remember of an apply and the API server's answer to it."""
+def settled(applied: Object, answer: Object) -> Settled | None:
+    """Return what to remember of an apply and its answer; None where generations are not counted."""
     metadata = answer["metadata"]
-    return Settled(metadata["uid"], metadata.get("generation", 0), _digest(applied))
+    generation = metadata.get("generation")
+    return Settled(metadata["uid"], generation, _digest(applied)) if generation else None
 
 
 def difference(live: Object, wanted: Object, known: Settled | None = None) -> str | None:

@@ -41,7 +41,7 @@ class _Finding:
 
     type: ConditionType
     status: ConditionStatus
-    reason: Reason
+    reason: str
     message: str
 
 
@@ -144,7 +144,7 @@ def _backup(state: PolicyState, told: tell.Told | None) -> _Finding:
         return _Finding(
             ConditionType.BACKUP_SUCCEEDED, "Unknown", Reason.NO_BACKUP_YET, "no backup has finished yet"
         )
-    return _Finding(ConditionType.BACKUP_SUCCEEDED, known.status, Reason(known.reason), known.message)
+    return _Finding(ConditionType.BACKUP_SUCCEEDED, known.status, known.reason, known.message)
 
 
 def _ready(state: PolicyState, destination: _Finding, scheduled: _Finding, backed_up: _Finding) -> _Finding:
@@ -158,7 +158,7 @@ def _ready(state: PolicyState, destination: _Finding, scheduled: _Finding, backe
         return _Finding(ConditionType.READY, "False", stuck.reason, stuck.message)
     if backed_up.status == "False":
         return _Finding(ConditionType.READY, "False", backed_up.reason, backed_up.message)
-    if scheduled.reason is Reason.SUSPENDED:
+    if scheduled.reason == Reason.SUSPENDED:
         return _Finding(ConditionType.READY, "True", Reason.SUSPENDED, scheduled.message)
     text = "no backup has finished yet" if backed_up.status == "Unknown" else backed_up.message
     return _Finding(ConditionType.READY, "True", Reason.READY, text)

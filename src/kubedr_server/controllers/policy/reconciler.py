@@ -1,15 +1,17 @@
 """Gathers a policy's state, and carries out what is decided."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from kubedr_server.api.backup_location import BackupLocation
 from kubedr_server.api.conditions import ConditionType
 from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy
 from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
-from kubedr_server.api.names import RECORD_PREFIX, backup_cronjob_name
+from kubedr_server.api.names import RECORD_PREFIX, backup_cronjob_name, label_value
 from kubedr_server.contract import Operation
 from kubedr_server.controllers import conditions, jobs, retention
 from kubedr_server.controllers.cluster import POLICY, scoped
+from kubedr_server.controllers.decision import Object
 from kubedr_server.controllers.outcome import Done, Outcome
 from kubedr_server.controllers.policy import tell
 from kubedr_server.controllers.policy.cronjob import Settled, settled
@@ -27,6 +29,7 @@ from kubedr_server.kube.resources import (
     METADATA_BACKUP_POLICIES,
     METADATA_BACKUP_RECORDS,
 )
+from kubedr_server.manifests.labels import Label
 from kubedr_server.ops.backup_metrics import BackupMetrics
 
 
@@ -38,7 +41,7 @@ class PolicyReconciler:
     def __init__(self, context: Context, metrics: BackupMetrics) -> None:
         self._context = context
         self._metrics = metrics
-        self._settled: dict[Key, Settled] = {}
+        self._settled: dict[Key, Settled | None] = {}
 
     async def reconcile(self, key: Key) -> Outcome:
         """Make one policy so."""
@@ -119,18 +122,24 @@ class PolicyReconciler:
         raise errors.Conflict(f"every record name for snapshot {snapshot_id} is taken by another snapshot")
 
     async def _records(self, key: Key, policy: MetadataBackupPolicy) -> tuple[MetadataBackupRecord, ...]:
-        """Return the policy's records; as the API server knows them, if any of them is to be deleted."""
+        """Return the policy's records, as the API server knows them, if any of them is to be deleted."""
         cluster = self._context.cluster
-        found = cluster.by(METADATA_BACKUP_RECORDS, POLICY, scoped(key.namespace, key.name))
-        records = tuple(MetadataBackupRecord.model_validate(obj) for obj in found)
-        if not retention.expired(records, policy.spec.retain_num_backups):
-            return records
+        index = scoped(key.namespace, key.name)
+        keep = policy.spec.retain_num_backups
+        if len(cluster.keys_by(METADATA_BACKUP_RECORDS, POLICY, index)) <= keep:
+            return ()
+        known = _parsed(cluster.by(METADATA_BACKUP_RECORDS, POLICY, index))
+        if not retention.expired(known, keep):
+            return ()
         # Someone may have deleted the newest ones a moment ago: what expires follows from what is there now.
-        everything = await cluster.client.list(METADATA_BACKUP_RECORDS, key.namespace)
-        return tuple(
-            MetadataBackupRecord.model_validate(obj)
-            for obj in everything.items
-            if obj["spec"]["policy"] == key.name
+        label = label_value(key.name)
+        now = await cluster.client.list(
+            METADATA_BACKUP_RECORDS, key.namespace, label_selector=f"{Label.POLICY.value}={label}"
+        )
+        # Records of KubeDR's own time, and those made by hand, have no label.
+        unlabelled = [record for record in known if Label.POLICY.value not in record.metadata.labels]
+        return tuple(unlabelled) + tuple(
+            record for record in _parsed(now.items) if record.spec.policy == key.name
         )
 
     def _show(self, policy: MetadataBackupPolicy, decision: PolicyDecision) -> None:
@@ -152,3 +161,7 @@ class PolicyReconciler:
             next_schedule=status.next_schedule_time,
             ready=conditions.is_true(status.conditions, ConditionType.READY),
         )
+
+
+def _parsed(objects: Iterable[Object]) -> tuple[MetadataBackupRecord, ...]:
+    return tuple(MetadataBackupRecord.model_validate(obj) for obj in objects)

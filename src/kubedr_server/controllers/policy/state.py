@@ -42,4 +42,4 @@ class PolicyState:
     """Jobs that have not ended, the newest last."""
 
     records: tuple[MetadataBackupRecord, ...] = ()
-    """All records of the policy's name."""
+    """All records of the policy's name, if any of them may have to go."""

@@ -1,0 +1,184 @@
+"""The controllers on a real kube-apiserver: what a fake one does not check."""
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from kubedr_server.api import kinds
+from kubedr_server.api.conditions import Reason
+from kubedr_server.api.group import GROUP, VERSION
+from kubedr_server.contract import Operation
+from kubedr_server.kube.client import Client
+from kubedr_server.kube.resources import (
+    BACKUP_LOCATIONS,
+    CRDS,
+    CRONJOBS,
+    JOBS,
+    METADATA_BACKUP_POLICIES,
+    METADATA_BACKUP_RECORDS,
+    METADATA_RESTORES,
+    NAMESPACES,
+    PVCS,
+)
+from kubedr_server.kube.transport import ClientSettings
+from support.apiserver import ApiServer
+from support.kubedr_objects import a_result
+from support.kubedr_world import World, ready, snapshot
+
+pytestmark = pytest.mark.cluster
+
+FAST = ClientSettings(qps=0, request_timeout=15.0, connect_timeout=5.0)
+TOLD = "kubedr.catalogicsoftware.com/told"
+
+
+@pytest.fixture
+async def world(api_server: ApiServer) -> AsyncIterator[World]:
+    async with await Client.from_kubeconfig(api_server.kubeconfig, settings=FAST) as client:
+        for kind in kinds.KINDS:
+            await client.apply(CRDS, open_definition(kind), field_manager="test")
+        for kind in kinds.KINDS:
+            await established(client, f"{kind.plural}.{GROUP}")
+        name = f"kubedr-{uuid.uuid4().hex[:8]}"
+        metadata = {"name": name}
+        await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        yield World(client, name)
+
+
+def open_definition(kind: kinds.Kind) -> dict[str, Any]:
+    """Return a CustomResourceDefinition with a status and no schema, which is tested elsewhere."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {"kind": kind.name, "plural": kind.plural, "singular": kind.singular},
+            "scope": "Namespaced",
+            "versions": [version],
+        },
+    }
+
+
+async def established(client: Client, name: str) -> None:
+    def check(crd: dict[str, Any]) -> bool:
+        conditions = (crd.get("status") or {}).get("conditions") or ()
+        return any(known["type"] == "Established" and known["status"] == "True" for known in conditions)
+
+    await World(client, "").becomes(CRDS, name, check)
+
+
+def is_told(job: dict[str, Any]) -> bool:
+    return TOLD in job["metadata"]["annotations"]
+
+
+async def test_a_backup_its_restore_and_its_deletion(world: World) -> None:
+    async with world.controllers():
+        await world.ready_policy(resources={"requests": {"cpu": "1000m"}})
+        await world.end(await world.job_from_cronjob("by-hand"), a_result())
+        await world.becomes(METADATA_BACKUP_RECORDS, "mbr-9a9808ce", lambda obj: "status" in obj)
+        await world.becomes(JOBS, "by-hand", is_told)
+        await world.told("BackupSucceeded")
+
+        await world.restore()
+        await world.becomes(METADATA_RESTORES, "bring-back", ready("False", "NotFound"))
+        claim = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "restored", "namespace": world.namespace},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }
+        await world.client.create(PVCS, claim)
+        await world.end(await world.job(Operation.RESTORE), a_result(Operation.RESTORE))
+        restore = await world.becomes(METADATA_RESTORES, "bring-back", ready("True"))
+        assert restore["status"]["restoreStatus"] == "Completed"
+        await world.told("RestoreSucceeded")
+
+        await world.client.delete(METADATA_BACKUP_RECORDS, world.namespace, "mbr-9a9808ce")
+        forget = await world.job(Operation.FORGET)
+        container = forget["spec"]["template"]["spec"]["containers"][0]
+        assert {"name": "KUBEDR_SNAPSHOT_ID", "value": a_snapshot()} in container["env"]
+        assert (await world.get(METADATA_BACKUP_RECORDS, "mbr-9a9808ce"))["metadata"]["finalizers"]
+        await world.end(forget, a_result(Operation.FORGET))
+        await world.goes(METADATA_BACKUP_RECORDS, "mbr-9a9808ce")
+        await world.told("DeleteSucceeded")
+
+
+def a_snapshot() -> str:
+    backup = a_result().backup
+    assert backup is not None
+    return backup.snapshot_id
+
+
+async def test_a_quantity_in_other_words_is_applied_once_and_edits_are_repaired(world: World) -> None:
+    async with world.controllers():
+        await world.ready_policy(resources={"requests": {"cpu": "1000m"}})
+        first = await world.get(CRONJOBS, "nightly-backup-cronjob")
+        body = {"spec": {"schedule": "0 0 1 1 *"}}
+        await world.client.patch(CRONJOBS, world.namespace, "nightly-backup-cronjob", body)
+        repaired = await world.becomes(
+            CRONJOBS, "nightly-backup-cronjob", lambda obj: obj["spec"]["schedule"] == "0 3 * * *"
+        )
+        # Made, edited by the test, repaired: nothing else wrote its spec.
+        assert (first["metadata"]["generation"], repaired["metadata"]["generation"]) == (1, 3)
+
+
+async def test_retention_deletes_the_snapshot_of_the_oldest_first(world: World) -> None:
+    async with world.controllers():
+        await world.ready_policy(retainNumBackups=1)
+        for number in (1, 2):
+            job = await world.job_from_cronjob(f"run-{number}")
+            await world.end(job, a_result(snapshot=snapshot(number)))
+            await world.becomes(JOBS, f"run-{number}", is_told)
+        forget = await world.job(Operation.FORGET)
+        assert forget["metadata"]["labels"]["kubedr.catalogicsoftware.com/record"] == "mbr-00000001"
+        await world.end(forget, a_result(Operation.FORGET))
+        await world.goes(METADATA_BACKUP_RECORDS, "mbr-00000001")
+        assert (
+            "deletionTimestamp" not in (await world.get(METADATA_BACKUP_RECORDS, "mbr-00000002"))["metadata"]
+        )
+
+
+@pytest.mark.fault
+async def test_a_deletion_that_fails_has_ways_out(world: World) -> None:
+    async with world.controllers():
+        await world.ready_policy()
+        for number in (1, 2):
+            job = await world.job_from_cronjob(f"run-{number}")
+            await world.end(job, a_result(snapshot=snapshot(number)))
+            await world.becomes(JOBS, f"run-{number}", is_told)
+        await world.client.delete(METADATA_BACKUP_RECORDS, world.namespace, "mbr-00000001")
+        forget = await world.job(Operation.FORGET)
+        locked = a_result(Operation.FORGET, reason=Reason.REPOSITORY_LOCKED, message="It is locked.")
+        await world.end(forget, locked)
+        await world.told("DeleteFailed")
+        orphan = {"metadata": {"annotations": {"kubedr.catalogicsoftware.com/orphan-snapshot": "true"}}}
+        await world.client.patch(METADATA_BACKUP_RECORDS, world.namespace, "mbr-00000001", orphan)
+        await world.goes(METADATA_BACKUP_RECORDS, "mbr-00000001")
+        # The second way: the location is gone.
+        await world.client.delete(BACKUP_LOCATIONS, world.namespace, "minio")
+        await world.becomes(METADATA_BACKUP_POLICIES, "nightly", ready("False", "NotFound"))
+        await world.client.delete(METADATA_BACKUP_RECORDS, world.namespace, "mbr-00000002")
+        await world.goes(METADATA_BACKUP_RECORDS, "mbr-00000002")
+        assert len(await world.told("SnapshotKept", 2)) == 2
+        assert (await world.get(CRONJOBS, "nightly-backup-cronjob"))["spec"]["suspend"] is True
+
+
+@pytest.mark.fault
+async def test_a_namespace_that_is_deleted_is_not_held_up(world: World) -> None:
+    async with world.controllers():
+        await world.ready_policy()
+        await world.end(await world.job_from_cronjob("by-hand"), a_result())
+        await world.becomes(JOBS, "by-hand", is_told)
+        await world.client.delete(NAMESPACES, None, world.namespace)
+        await world.client.delete(METADATA_BACKUP_RECORDS, world.namespace, "mbr-9a9808ce")
+        await world.goes(METADATA_BACKUP_RECORDS, "mbr-9a9808ce")
