@@ -19,6 +19,9 @@ class ExecutorSettings:
     tools_dir: Path | None = None
     """A directory with restic, etcdctl and etcdutl, looked at before the system's own."""
 
+    program_path: str = PROGRAM_PATH
+    """Where programs are looked for after that."""
+
     node_name: str = "kubedr-local"
     node_labels: dict[str, str] = field(default_factory=dict)
     """Labels beside those that every control-plane node has."""
@@ -51,4 +54,4 @@ class ExecutorSettings:
     @property
     def search_path(self) -> str:
         """The PATH of the processes."""
-        return f"{self.tools_dir}:{PROGRAM_PATH}" if self.tools_dir else PROGRAM_PATH
+        return f"{self.tools_dir}:{self.program_path}" if self.tools_dir else self.program_path
