@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from kubedr_server.api import kinds
+from kubedr_server.api import crd
 from kubedr_server.api.conditions import Reason
-from kubedr_server.api.group import GROUP, VERSION
 from kubedr_server.contract import Operation
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.resources import (
@@ -36,37 +35,13 @@ TOLD = "kubedr.catalogicsoftware.com/told"
 @pytest.fixture
 async def world(api_server: ApiServer) -> AsyncIterator[World]:
     async with await Client.from_kubeconfig(api_server.kubeconfig, settings=FAST) as client:
-        for kind in kinds.KINDS:
-            await client.apply(CRDS, open_definition(kind), field_manager="test")
-        for kind in kinds.KINDS:
-            await established(client, f"{kind.plural}.{GROUP}")
+        for definition in crd.definitions():
+            await client.apply(CRDS, definition, field_manager="test")
+            await established(client, definition["metadata"]["name"])
         name = f"kubedr-{uuid.uuid4().hex[:8]}"
         metadata = {"name": name}
         await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         yield World(client, name)
-
-
-def open_definition(kind: kinds.Kind) -> dict[str, Any]:
-    """Return a CustomResourceDefinition with a status and no schema, which is tested elsewhere."""
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {
-        "name": VERSION,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": schema},
-        "subresources": {"status": {}},
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{kind.plural}.{GROUP}"},
-        "spec": {
-            "group": GROUP,
-            "names": {"kind": kind.name, "plural": kind.plural, "singular": kind.singular},
-            "scope": "Namespaced",
-            "versions": [version],
-        },
-    }
 
 
 async def established(client: Client, name: str) -> None:
