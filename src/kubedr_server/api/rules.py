@@ -47,7 +47,7 @@ STORAGE_URL: Final = cel(
 
 BUCKET_NAME: Final = all_of(
     cel(
-        "self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$') && !self.matches('[.][.]')",
+        "self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$') &&\n!self.matches('[.][.]')",
         "must be a bucket's name as S3 allows it: lower-case letters, digits, '-' and '.', "
         "with a letter or digit at both ends and no two dots together; a folder goes into prefix",
     ),
@@ -58,7 +58,7 @@ BUCKET_NAME: Final = all_of(
 )
 
 PREFIX: Final = cel(
-    f"self.matches('^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$') && {_NO_DOT_SEGMENT}",
+    f"self.matches('^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$') &&\n{_NO_DOT_SEGMENT}",
     "must be a folder such as production/east: letters, digits and '_.=-' between single slashes, "
     "no slash at the beginning or the end, and no part that is '.' or '..'",
 )
@@ -77,25 +77,25 @@ ONE_WAY_TO_TRUST: Final = cel(
 
 POLICY_NAME: Final = cel(
     f"size(self.metadata.name) <= {MAX_POLICY_NAME_LENGTH}",
-    f"metadata.name may have at most {MAX_POLICY_NAME_LENGTH} characters, because the policy's CronJob is "
-    f"named <policy>{CRONJOB_SUFFIX} and that may have {MAX_CRONJOB_NAME}: choose a shorter name",
+    f"metadata.name may have at most {MAX_POLICY_NAME_LENGTH} characters, because its CronJob has the same name "
+    f"with '{CRONJOB_SUFFIX}' appended and that may have {MAX_CRONJOB_NAME}: choose a shorter name",
 )
 
 SCHEDULE: Final = cel(
-    r"self.matches('^\\s*[^@\\s]\\S*(\\s+\\S+){4}\\s*$') || "
+    r"self.matches('^\\s*[^@\\s]\\S*(\\s+\\S+){4}\\s*$') ||\n"
     r"self.matches('^@(yearly|annually|monthly|weekly|daily|midnight|hourly|every \\S+)$')",
     "must be five fields (minute, hour, day of month, month, day of week), such as '*/10 * * * *' for every "
     "ten minutes, or one of @hourly, @daily, @weekly, @monthly, @yearly; a time zone goes into timeZone",
 )
 
 TIME_ZONE: Final = cel(
-    "self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$') && !self.matches('^[Ll][Oo][Cc][Aa][Ll]$')",
+    "self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$') &&\n!self.matches('^[Ll][Oo][Cc][Aa][Ll]$')",
     "must be the name of an IANA time zone, such as Europe/Berlin or UTC; "
     "leave it out for the time zone of the cluster's controller manager",
 )
 
 DIRECTORY: Final = cel(
-    rf"self.matches('^(/[^/\\x00-\\x1f\\x7f]+)+$') && {_NO_DOT_SEGMENT}",
+    rf"self.matches('^(/[^/\\x00-\\x1f\\x7f]+)+$') &&\n{_NO_DOT_SEGMENT}",
     "must be an absolute path of a directory below '/', such as /etc/kubernetes/pki: "
     "without '.' and '..', without double slashes or one at the end",
 )
