@@ -16,6 +16,7 @@ from kubedr_server.local.api.storage import Entry, StaleError
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
+CRD_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _RETRIES = 8
 
 
@@ -111,6 +112,8 @@ class Deleter:
         obj = entry.copy()
         meta = obj["metadata"]
         self._add_propagation_finalizer(call, meta, options)
+        if resource.qualified == "customresourcedefinitions.apiextensions.k8s.io":
+            meta["finalizers"] = [*dict.fromkeys([*(meta.get("finalizers") or []), CRD_FINALIZER])]
         grace = self._grace(resource, obj, options)
         pending = bool(meta.get("finalizers")) or grace > 0
         if resource.qualified == "namespaces":

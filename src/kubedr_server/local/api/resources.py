@@ -34,6 +34,8 @@ class ResourceType:
     """Whether an update without a resourceVersion is taken."""
     has_generation: bool = False
     """Whether `metadata.generation` counts the changes of the spec."""
+    has_rules: bool = False
+    """Whether a custom resource's schema has CEL rules."""
     verbs: tuple[str, ...] = ALL_VERBS
 
     @property

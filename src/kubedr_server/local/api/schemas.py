@@ -69,6 +69,9 @@ def _published(schema: Schema) -> Schema:
         if names == {"string", "number"}:
             return rest | {"type": "string", "format": "quantity", "x-kubernetes-int-or-string": True}
     result: Schema = {}
+    for name in ("apiVersion", "kind"):
+        if isinstance(schema.get("properties"), dict) and "enum" in schema["properties"].get(name, {}):
+            schema["properties"][name].pop("enum")
     for key, value in schema.items():
         if key == "type":
             result[key] = _plain(value)

@@ -62,6 +62,8 @@ class Structure:
                     del value[name]
                 if name not in value and "default" in resolved:
                     value[name] = copy.deepcopy(resolved["default"])
+                elif value.get(name, value) is None and not resolved.get("nullable"):
+                    del value[name]
                 if name in value:
                     self.default(value[name], field)
             extra = schema.get("additionalProperties")
