@@ -82,7 +82,8 @@ POLICY_NAME: Final = cel(
 )
 
 SCHEDULE: Final = cel(
-    r"self.matches('^\\s*[^@\\s]\\S*(\\s+\\S+){4}\\s*$') ||\n"
+    r"self.matches('^\\s*[^@\\s]\\S*(\\s+\\S+){4}\\s*$') ||"
+    "\n"
     r"self.matches('^@(yearly|annually|monthly|weekly|daily|midnight|hourly|every \\S+)$')",
     "must be five fields (minute, hour, day of month, month, day of week), such as '*/10 * * * *' for every "
     "ten minutes, or one of @hourly, @daily, @weekly, @monthly, @yearly; a time zone goes into timeZone",
@@ -95,7 +96,8 @@ TIME_ZONE: Final = cel(
 )
 
 DIRECTORY: Final = cel(
-    rf"self.matches('^(/[^/\\x00-\\x1f\\x7f]+)+$') &&\n{_NO_DOT_SEGMENT}",
+    r"self.matches('^(/[^/\\x00-\\x1f\\x7f]+)+$') &&"
+    f"\n{_NO_DOT_SEGMENT}",
     "must be an absolute path of a directory below '/', such as /etc/kubernetes/pki: "
     "without '.' and '..', without double slashes or one at the end",
 )
