@@ -362,6 +362,16 @@ def test_a_pod_without_a_node_reaches_the_policy() -> None:
     )
 
 
+def test_the_trouble_is_remembered_after_the_deadline_took_the_pod() -> None:
+    stuck = Run(JOB, (a_pod(JOB, unschedulable("0/3 nodes are available")),))
+    first = decided(replace(STATE, active=(stuck,)))
+    policy = a_policy(status=first.status.to_wire())
+    second = decided(replace(STATE, policy=policy, active=(Run(JOB),)))
+    assert conditions_of(second)["Ready"] == conditions_of(first)["Ready"]
+    other = Run(a_job("nightly-2"))
+    assert conditions_of(decided(replace(STATE, policy=policy, active=(other,))))["Ready"][0] == "True"
+
+
 def test_records_beyond_the_limit_are_deleted() -> None:
     records = tuple(
         a_record(f"{number:08x}".ljust(64, "0"), age=timedelta(hours=number)) for number in range(1, 4)

@@ -26,7 +26,7 @@ from kubedr_server.controllers.conditions import ConditionStatus, whole_second
 from kubedr_server.controllers.decision import Announcement, Create, Decision, Delete, Write
 from kubedr_server.controllers.outcome import Done, Outcome
 from kubedr_server.controllers.reconciler import Context, outcome, read
-from kubedr_server.controllers.run import Run, confirmed, remembered, runs_of
+from kubedr_server.controllers.run import Run, confirmed, remembered, runs_of, trouble
 from kubedr_server.controllers.secrets import SecretReader, SecretState, lack
 from kubedr_server.kube.cache import Key
 from kubedr_server.kube.resources import BACKUP_LOCATIONS, JOBS
@@ -104,9 +104,9 @@ def decide(state: LocationState, runner: RunnerSettings, attempts: Backoff, now:
             status=_status(location, now, "False", Reason.IN_PROGRESS, doing),
         )
     if jobs.ended(run.job) is None:
-        trouble = jobs.trouble(run.pods)
-        reason = trouble.reason if trouble else Reason.IN_PROGRESS
-        message = trouble.message if trouble else doing
+        stuck = trouble(run, status.conditions, ConditionType.READY)
+        reason = stuck.reason if stuck else Reason.IN_PROGRESS
+        message = stuck.message if stuck else doing
         return Decision(status=_status(location, now, "False", reason, message))
     before = remembered(status.conditions, ConditionType.READY, name)
     report = jobs.report(run.job, run.pods, Operation.INIT, before)

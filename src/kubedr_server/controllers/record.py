@@ -24,7 +24,7 @@ from kubedr_server.controllers.location import location_secrets
 from kubedr_server.controllers.outcome import Done, Outcome
 from kubedr_server.controllers.reconciler import Context, outcome, read
 from kubedr_server.controllers.restore import location_of
-from kubedr_server.controllers.run import Run, confirm, find_run, remembered, runs_of
+from kubedr_server.controllers.run import Run, confirm, find_run, remembered, runs_of, trouble
 from kubedr_server.controllers.secrets import SecretReader, SecretState, lack
 from kubedr_server.controllers.settings import ORPHAN_ANNOTATION, SNAPSHOT_ANNOTATION, ControllerSettings
 from kubedr_server.kube import errors
@@ -77,7 +77,7 @@ def decide(state: DeletionState, settings: ControllerSettings, now: datetime) ->
         report = jobs.report(run.job, run.pods, Operation.FORGET, before)
         return _told(record, report, settings.attempts, now, state.luck)
     if run is not None:
-        stuck = jobs.trouble(run.pods)
+        stuck = trouble(run, record.status.conditions, ConditionType.SNAPSHOT_DELETED)
         reason = stuck.reason if stuck else Reason.IN_PROGRESS
         message = stuck.message if stuck else f"Job {name} deletes the snapshot"
         return Decision(_status(record, now, reason, message))

@@ -18,7 +18,7 @@ from kubedr_server.controllers.jobs import Report
 from kubedr_server.controllers.location import location_secrets
 from kubedr_server.controllers.outcome import Done, Outcome
 from kubedr_server.controllers.reconciler import Context, outcome, read
-from kubedr_server.controllers.run import TROUBLES, Run, confirm, find_run, remembered
+from kubedr_server.controllers.run import TROUBLES, Run, confirm, find_run, remembered, trouble
 from kubedr_server.controllers.secrets import SecretReader, SecretState, lack
 from kubedr_server.kube.cache import Key
 from kubedr_server.kube.resources import (
@@ -54,7 +54,7 @@ def decide(state: RestoreState, runner: RunnerSettings, recheck: float, now: dat
         if jobs.ended(run.job) is not None:
             before = remembered(restore.status.conditions, ConditionType.RESTORED, name)
             return _told(restore, jobs.report(run.job, run.pods, Operation.RESTORE, before), now)
-        stuck = jobs.trouble(run.pods)
+        stuck = trouble(run, restore.status.conditions, ConditionType.RESTORED)
         if stuck is not None:
             return Decision(status=_status(restore, now, "False", stuck.reason, stuck.message))
         return Decision(

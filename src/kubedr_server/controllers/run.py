@@ -73,6 +73,15 @@ def _with_pods(cluster: Cluster, job: Object) -> Run:
     return Run(job, tuple(jobs.pods_of(job, cluster.by(PODS, OWNER, job["metadata"]["uid"]))))
 
 
+def trouble(run: Run, known: Sequence[Condition], type_: ConditionType) -> Trouble | None:
+    """Return what keeps a Job that has not ended from getting on.
+
+    When its deadline passes, its pods are deleted before it is said to have failed: in between, the
+    trouble it was last seen in is all that is known.
+    """
+    return jobs.trouble(run.pods) if run.pods else remembered(known, type_, run.name)
+
+
 def remembered(known: Sequence[Condition], type_: ConditionType, job: str) -> Trouble | None:
     """Return the trouble that a Job was last seen in, as a condition keeps it."""
     condition = conditions.find(known, type_)

@@ -12,12 +12,13 @@ from typing import Any
 from kubedr_server.api.base import Condition
 from kubedr_server.api.conditions import ConditionType, Reason
 from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicyStatus
-from kubedr_server.controllers import conditions, jobs, retention, schedule
+from kubedr_server.controllers import conditions, retention, schedule
 from kubedr_server.controllers.conditions import ConditionStatus
 from kubedr_server.controllers.decision import Apply, Decision, Delete, Merge, Write
 from kubedr_server.controllers.jobs import Report
 from kubedr_server.controllers.policy import cronjob, tell
 from kubedr_server.controllers.policy.state import PolicyState
+from kubedr_server.controllers.run import trouble
 from kubedr_server.kube.resources import CRONJOBS, METADATA_BACKUP_RECORDS
 from kubedr_server.manifests.cronjob import backup_cronjob
 from kubedr_server.manifests.settings import RunnerSettings
@@ -153,7 +154,8 @@ def _ready(state: PolicyState, destination: _Finding, scheduled: _Finding, backe
     for part in (destination, scheduled):
         if part.status != "True":
             return _Finding(ConditionType.READY, "False", part.reason, part.message)
-    stuck = jobs.trouble(state.active[-1].pods) if state.active else None
+    known = state.policy.status.conditions
+    stuck = trouble(state.active[-1], known, ConditionType.READY) if state.active else None
     if stuck is not None:
         return _Finding(ConditionType.READY, "False", stuck.reason, stuck.message)
     if backed_up.status == "False":
