@@ -80,16 +80,18 @@ class Listener:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Serve until the block ends; then finish what is in flight, and return."""
-        async with asyncio.TaskGroup() as tasks:
-            served = tasks.create_task(self._server.serve(sockets=[self._socket]))
-            sweeper = tasks.create_task(self._sweep())
-            await self._server.listening.wait()
-            try:
-                yield
-            finally:
-                self._server.should_exit = True
-                await asyncio.shield(served)
-                sweeper.cancel()
+        served = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="uvicorn")
+        listening = asyncio.create_task(self._server.listening.wait())
+        sweeper = asyncio.create_task(self._sweep(), name="sweep-connections")
+        try:
+            await asyncio.wait({served, listening}, return_when=asyncio.FIRST_COMPLETED)
+            yield
+        finally:
+            self._server.should_exit = True
+            for task in (listening, sweeper):
+                task.cancel()
+            await asyncio.gather(listening, sweeper, return_exceptions=True)
+            await asyncio.shield(served)
 
     async def _sweep(self) -> None:
         """Close connections whose client keeps silent before a request, or in the middle of its headers."""

@@ -104,7 +104,7 @@ def _real_files(directory: Path) -> tuple[Path, Path]:
     try:
         certificate = (directory / CERTIFICATE_FILE).resolve(strict=True)
     except OSError as error:
-        raise CertificateError(f"{error.filename or directory}: {error.strerror}") from error
+        raise CertificateError(f"{directory / CERTIFICATE_FILE}: {error.strerror}") from error
     beside = certificate.with_name(KEY_FILE)
     return certificate, beside if beside.exists() else directory / KEY_FILE
 
