@@ -1,31 +1,18 @@
-"""When a CronJob's schedule is due: croniter, held to what Kubernetes reads.
+"""When a CronJob's schedule is due: the next time of a schedule, as Kubernetes' cron library finds it.
 
-Kubernetes knows five fields or a macro, plus `@every`; croniter knows seconds, years, hashes and
-more. What Kubernetes would refuse is refused here, too.
+It goes by the wall clock of the time zone, from the largest unit to the smallest. An hour that the clocks
+skip is left out, and one that they repeat comes twice for a schedule that names no hour.
 """
 
-import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from croniter import CroniterError, croniter
-
+from kubedr_server.api.cron import CronError, Every, Schedule
+from kubedr_server.api.cron import parse as read
 from kubedr_server.local.executor.schedule import Next
 
-_MACROS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-_FIELDS = 5
-_FIELD = re.compile(r"[0-9A-Za-z*?,/-]+")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|ns)")
+_YEARS = 5
+"""A schedule without a time for so long has none: 29 February comes every four years, but for 2100."""
 
 
 class ScheduleError(ValueError):
@@ -42,46 +29,53 @@ def zone_of(name: str | None) -> tzinfo:
         raise ScheduleError(f"unknown time zone {name}") from error
 
 
-def parse(schedule: str, zone: tzinfo) -> Next:
+def parse(text: str, zone: tzinfo) -> Next:
     """Return what computes the times of a schedule. Raises ScheduleError."""
-    text = schedule.strip()
-    if text.startswith("@every "):
-        return _every(text.removeprefix("@every ").strip())
-    if text.startswith("@"):
-        if text not in _MACROS:
-            raise ScheduleError(f"unrecognized descriptor: {text}")
-        text = _MACROS[text]
-    fields = text.split()
-    if len(fields) != _FIELDS:
-        raise ScheduleError(f"expected exactly 5 fields, found {len(fields)}: [{text}]")
-    for field in fields:
-        if not _FIELD.fullmatch(field):
-            raise ScheduleError(f"failed to parse {field}")
-    text = " ".join(fields).replace("?", "*")
     try:
-        croniter(text, datetime(2000, 1, 1, tzinfo=UTC))
-    except (CroniterError, ValueError, KeyError) as error:
+        schedule = read(text)
+    except CronError as error:
         raise ScheduleError(str(error)) from error
-
-    def following(after: datetime) -> datetime | None:
-        try:
-            found: datetime = croniter(text, after.astimezone(zone)).get_next(datetime)
-        except CroniterError:
-            return None  # such as 30 February
-        return found.astimezone(UTC)
-
-    return following
+    if isinstance(schedule, Every):
+        step = timedelta(seconds=int(schedule.interval.total_seconds()))
+        return lambda after: (after + step).replace(microsecond=0)
+    return lambda after: next_time(schedule, after, zone)
 
 
-def _every(text: str) -> Callable[[datetime], datetime | None]:
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ScheduleError(f"failed to parse duration @every {text}")
-    # Kubernetes rounds to whole seconds, and up to one at least.
-    seconds = max(1, int(sum(float(number) * _UNITS[unit] for number, unit in parts)))
-    step = timedelta(seconds=seconds)
+def next_time(schedule: Schedule, after: datetime, zone: tzinfo) -> datetime | None:
+    """Return the first time of a schedule after a moment, in UTC; None if there is none for years."""
+    found = _whole_minute_after(after).astimezone(zone)
+    last_year = found.year + _YEARS
+    while found.year <= last_year:
+        if found.month not in schedule.months:
+            year, month = (found.year + 1, 1) if found.month == 12 else (found.year, found.month + 1)
+            found = _wall(datetime(year, month, 1, tzinfo=zone))
+        elif not _day_fits(schedule, found):
+            midnight = datetime(found.year, found.month, found.day) + timedelta(days=1)  # noqa: DTZ001 - set below
+            found = _wall(midnight.replace(tzinfo=zone))
+        elif found.hour not in schedule.hours:
+            found = _later(found, timedelta(minutes=60 - found.minute))
+        elif found.minute not in schedule.minutes:
+            found = _later(found, timedelta(minutes=1))
+        else:
+            return found.astimezone(UTC)
+    return None
 
-    def following(after: datetime) -> datetime | None:
-        return (after + step).replace(microsecond=0)
 
-    return following
+def _whole_minute_after(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+
+def _later(moment: datetime, step: timedelta) -> datetime:
+    """Add real time: the sum of a wall clock's time and a step may be an hour off."""
+    return (moment.astimezone(UTC) + step).astimezone(moment.tzinfo)
+
+
+def _wall(moment: datetime) -> datetime:
+    """Return a wall clock's time that exists: a midnight that the clocks skip becomes the moment after it."""
+    return moment.astimezone(UTC).astimezone(moment.tzinfo)
+
+
+def _day_fits(schedule: Schedule, moment: datetime) -> bool:
+    day, weekday = moment.day in schedule.days, moment.isoweekday() % 7 in schedule.weekdays
+    # Where neither field is a star, a day need fit only one of them.
+    return day and weekday if schedule.any_day or schedule.any_weekday else day or weekday
