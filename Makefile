@@ -13,6 +13,7 @@ SOURCES := src tests
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
 IMAGE   ?= kubedr/backup:dev
 ARGS    ?=
+DEMO_PROGRAMS := etcd etcdctl etcdutl restic kubectl weed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # An environment that is active elsewhere must not leak into this one.
@@ -25,7 +26,8 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: venv tools ## Show a backup and its restore on this machine (KEEP=1 leaves it running)
+demo: venv ## Show a backup and its restore on this machine (KEEP=1 leaves it running)
+	@$(BIN)/python -m kubedr_server.local.tools install --dir $(TOOLS) $(DEMO_PROGRAMS)
 	@$(BIN)/python -m kubedr_server.local.demo --tools $(TOOLS) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
 demo-stop: ## End a demo that was left running
@@ -59,8 +61,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[local]' --group dev
 	@touch $@
 
-tools: venv ## Get etcd, restic, kubectl and the S3 server, unless they are on PATH
-	@$(BIN)/python -m kubedr_server.local.tools install --dir $(TOOLS)
+tools: venv ## Get etcd, restic, kubectl, helm and the S3 server, unless they are on PATH
+	@$(BIN)/python -m kubedr_server.local.tools install --dir $(TOOLS) $(DEMO_PROGRAMS) helm
 
 image: ## Build the backup image (IMAGE=name:tag)
 	@builder=$$(command -v docker || command -v podman || command -v buildah) || { \

@@ -11,16 +11,27 @@ from support.protection import Protection
 pytestmark = [pytest.mark.cluster, pytest.mark.storage]
 
 
-def test_a_wrong_schedule_is_refused_by_field_value_and_reason(
+def test_a_schedule_of_four_fields_is_refused_by_the_schema(
     kubectl: Kubectl, protection: Callable[..., Protection]
 ) -> None:
     protected = protection()
     protected.policy = {"schedule": "*/10 * * *"}
     words = kubectl.refusal(protected.backup_policy())
+    assert 'The MetadataBackupPolicy "policy" is invalid: spec.schedule: Invalid value: ' in words
+    assert "must be five fields" in words
+    assert kubectl("get", "metadatabackuppolicies", "-o", "name") == ""
+
+
+def test_a_schedule_that_never_comes_is_refused_by_the_webhook(
+    kubectl: Kubectl, protection: Callable[..., Protection]
+) -> None:
+    protected = protection()
+    protected.policy = {"schedule": "0 25 * * *"}
+    words = kubectl.refusal(protected.backup_policy())
     assert (
-        'The MetadataBackupPolicy "policy" is invalid: spec.schedule: Invalid value: "*/10 * * *":' in words
+        'The MetadataBackupPolicy "policy" is invalid: spec.schedule: Invalid value: "0 25 * * *":' in words
     )
-    assert "policy" not in kubectl("get", "metadatabackuppolicies", "-o", "name")
+    assert kubectl("get", "metadatabackuppolicies", "-o", "name") == ""
 
 
 def test_all_mistakes_are_told_at_once(kubectl: Kubectl, protection: Callable[..., Protection]) -> None:

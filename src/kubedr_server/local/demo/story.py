@@ -99,8 +99,8 @@ class Story:
 
     def _refuse_wrong_schedule(self, etcd: Etcd) -> None:
         with self._console.step("Try a policy with a wrong schedule") as step:
-            self._write("wrong-policy.yaml", self._policy(etcd, "*/10 * * *"))
-            self._console.say("  # the schedule has four fields, not five")
+            self._write("wrong-policy.yaml", self._policy(etcd, "0 25 * * *"))
+            self._console.say("  # no day has an hour 25")
             answer = self._kubectl("apply", "-f", "wrong-policy.yaml", expect_failure=True)
             if "is invalid: spec.schedule: Invalid value" not in answer:
                 raise DemoError("the wrong policy was refused, but not because of its schedule")
@@ -151,8 +151,13 @@ class Story:
                 "KUBEDR_REPOSITORY_CA_FILE": self._here(s3.ca_file) if s3.ca_file else "",
                 "KUBEDR_SNAPSHOT_ID": snapshot,
                 "KUBEDR_TARGET_DIR": "restored",
+                "KUBEDR_SCRATCH_DIR": "scratch",
+                "KUBEDR_RESULT_PATH": "restore-result.json",
+                "KUBEDR_RUN_ID": "by-hand",
+                "KUBEDR_DEADLINE_SECONDS": "60",
             }
-            (self._directory / "restored").mkdir()
+            for folder in ("restored", "scratch"):
+                (self._directory / folder).mkdir()
             self._console.run("kubedr", "runner", "restore", env=settings)
             files = [path for path in (self._directory / "restored").rglob("*") if path.is_file()]
             step.proof = f"{len(files)} files: etcd's snapshot and the certificates"

@@ -54,7 +54,7 @@ PROGRAMS = {
     )
 }
 USUAL = ("etcd", "etcdctl", "etcdutl", "restic", "kubectl", "weed")
-"""What the demo and the tests need."""
+"""What the demo needs."""
 
 
 def version_of(program: Program, path: Path) -> Version:
