@@ -110,6 +110,15 @@ TAG_CLUSTER: Final = "cluster"
 TAG_POLICY: Final = "policy"
 TAG_RUN: Final = "run"
 TAG_REVISION: Final = "revision"
+TAG_MINIMUM_REVISION: Final = "minimum-revision"
+TAG_HASH: Final = "hash"
+TAG_KEYS: Final = "keys"
+TAG_SHA256: Final = "sha256"
+TAG_SIZE: Final = "size"
+TAG_FORMAT: Final = "format"
+TAG_ETCD_VERSION: Final = "etcd-version"
+TAG_ETCD_ENDPOINT: Final = "etcd-endpoint"
+TAG_CERTIFICATES: Final = "certificates"
 
 EXIT_CODES: Final[dict[Reason, int]] = {
     Reason.INTERNAL_ERROR: 1,

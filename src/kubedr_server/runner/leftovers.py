@@ -1,0 +1,106 @@
+"""Removes what a killed run leaves in a bucket, and nothing that may still be in use.
+
+Two things stop restic until someone cleans by hand:
+
+- A lock. restic judges locks by host name and process id, which say nothing between pods: on the host
+  network all share one name, and each has its own process ids. Here only age counts, measured by one clock:
+  the storage's own, for the lock object's time and for now. restic renews a lock every five minutes, and
+  gives up by itself once it could not for half an hour; a lock older than that has no owner.
+- The first half of a repository: `restic init` writes a key, then the config. Killed between, it refuses ever
+  after, as "already contains keys". Such a key protects nothing, because no data can exist before the config.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from kubedr_server.api.conditions import Reason
+from kubedr_server.runner.failure import RunFailureError
+from kubedr_server.runner.log import Log
+from kubedr_server.runner.s3 import Bucket, Listing
+
+LOCK_LIFETIME = timedelta(minutes=30)
+SETTLED = timedelta(seconds=20)
+"""A key without a config that is older than this is nobody's work in progress: `init` takes a second."""
+
+_POLL_SECONDS = 2.0
+CONFIG = "config"
+_KEYS = "keys/"
+
+
+async def remove_dead_locks(bucket: Bucket, log: Log) -> int:
+    """Remove locks whose owner must be dead; return how many."""
+    listing = await bucket.list("locks/")
+    dead = [
+        item
+        for item in listing.objects
+        if not item.name.endswith("/") and listing.storage_time - item.modified > LOCK_LIFETIME
+    ]
+    for item in dead:
+        log.caution(
+            f"Removing the repository lock {item.name.removeprefix('locks/')[:8]}: not renewed since "
+            f"{item.modified:%Y-%m-%dT%H:%M:%SZ}, so its owner is dead."
+        )
+        await bucket.delete(item.name)
+    return len(dead)
+
+
+async def prepare_for_init(bucket: Bucket, log: Log, settled: timedelta = SETTLED) -> bool:
+    """Return whether a config is there already; if not, make sure that a repository can be made.
+
+    Waits for an initialisation that seems to be under way, then removes the keys of one that died.
+    RunFailureError (RepositoryFailed) if the place holds anything else: nothing is initialised over it.
+    """
+    while True:
+        listing = await bucket.list()
+        names = [item.name for item in listing.objects if not _is_folder_marker(item.name, item.size)]
+        if CONFIG in names or (not listing.complete and await _has_config(bucket)):
+            return True
+        foreign = [name for name in names if not name.startswith(_KEYS)]
+        if foreign or not listing.complete:
+            raise _occupied(bucket, foreign[0] if foreign else names[0])
+        if not names:
+            return False
+        if _is_settled(listing, settled):
+            await _remove_keys(bucket, names, log)
+            continue
+        log.tell("A key without a config: waiting in case another initialisation is under way.")
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _remove_keys(bucket: Bucket, names: list[str], log: Log) -> None:
+    """Remove keys, and put them back if a config appears meanwhile: without its key it would be lost."""
+    log.caution("Removing the key that an interrupted initialisation left behind.")
+    saved = {name: await bucket.get(name) for name in names}
+    for name in names:
+        await bucket.delete(name)
+    if await _has_config(bucket):
+        for name, body in saved.items():
+            await bucket.put(name, body)
+
+
+async def _has_config(bucket: Bucket) -> bool:
+    listing = await bucket.list(CONFIG, limit=1)
+    return any(item.name == CONFIG for item in listing.objects)
+
+
+def _is_settled(listing: Listing, settled: timedelta) -> bool:
+    return all(listing.storage_time - item.modified >= settled for item in listing.objects)
+
+
+def _is_folder_marker(name: str, size: int) -> bool:
+    """Web consoles make a "folder" by an empty object whose name ends with a slash."""
+    return size == 0 and (name == "" or name.endswith("/"))
+
+
+def _occupied(bucket: Bucket, example: str) -> RunFailureError:
+    where = f"{bucket.location.endpoint}/{bucket.location.bucket}/{bucket.location.prefix}".rstrip("/")
+    if example.startswith(("data/", "index/", "snapshots/", "locks/")):
+        what = (
+            f"holds a repository without its config (there is '{example}'): nothing is initialised over it. "
+            "Restore the object 'config' from the bucket's versions or a copy"
+        )
+    else:
+        what = f"holds something that is no repository (for example '{example}')"
+    return RunFailureError(
+        Reason.REPOSITORY_FAILED, f"The place {where} {what}, or give an empty place in spec.prefix."
+    )

@@ -1,0 +1,97 @@
+"""Proves that a file is a whole etcd snapshot.
+
+etcd appends the SHA-256 of what it sent; neither `snapshot save` nor `snapshot status` compares it, so a
+flipped byte passes both. It is compared here; then `etcdutl snapshot status` walks the file as bbolt
+pages and gives the hash, the revision and the count of keys that are recorded with the backup.
+"""
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubedr_server.api.conditions import Reason
+from kubedr_server.runner.failure import RunFailureError
+from kubedr_server.runner.log import one_line
+from kubedr_server.runner.process import run
+from kubedr_server.runner.programs import Program
+
+_TRAILER = hashlib.sha256().digest_size
+_PAGE_UNIT = 512
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What is known of a snapshot file. `hash` is etcdutl's, `sha256` is of the whole file, both in hex."""
+
+    size: int
+    sha256: str
+    hash: str
+    revision: int
+    total_keys: int
+
+
+async def prove(snapshot: Path, etcdutl: Program, search_path: str, minimum_revision: int = 1) -> Proof:
+    """Check a snapshot file whole.
+
+    RunFailureError: SnapshotCorrupt, or SnapshotStale if it is older than `minimum_revision`.
+    """
+    length, sha256 = await asyncio.to_thread(_check_trailer, snapshot)
+    directory = str(snapshot.parent)
+    finished = await run(
+        [etcdutl.path, "snapshot", "status", snapshot, "--write-out=json"],
+        env={"PATH": search_path, "HOME": directory, "TMPDIR": directory},
+    )
+    if finished.returncode != 0:
+        raise _corrupt(f"etcdutl cannot read it ({one_line(finished.last_words)[:300]})")
+    try:
+        status = json.loads(finished.stdout)
+        proof = Proof(
+            size=length,
+            sha256=sha256,
+            hash=f"{int(status['hash']):x}",
+            revision=int(status["revision"]),
+            total_keys=int(status["totalKey"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise _corrupt(f"etcdutl printed no status ({one_line(finished.stdout)[:200]})") from error
+    if proof.total_keys < 1 or proof.revision < 1:
+        raise _corrupt("it is empty")
+    if proof.revision < minimum_revision:
+        raise RunFailureError(
+            Reason.SNAPSHOT_STALE,
+            f"The snapshot is of revision {proof.revision}, and etcd was at {minimum_revision} when the "
+            "run began: "
+            "the member lags behind or is cut off. Look at 'etcdctl endpoint status', or name another "
+            "endpoint.",
+        )
+    return proof
+
+
+def _check_trailer(snapshot: Path) -> tuple[int, str]:
+    """Return the file's size and SHA-256 after comparing its content with the hash at its end."""
+    length = snapshot.stat().st_size
+    if length % _PAGE_UNIT != _TRAILER or length < _PAGE_UNIT:
+        raise _corrupt(f"its {length} bytes are not whole pages and a SHA-256, so it was cut")
+    content = hashlib.sha256()
+    left = length - _TRAILER
+    with snapshot.open("rb") as file:
+        while left and (chunk := file.read(min(_CHUNK, left))):
+            content.update(chunk)
+            left -= len(chunk)
+        trailer = file.read()
+    if left or trailer != content.digest():
+        raise _corrupt("its content does not match the SHA-256 at its end")
+    content.update(trailer)
+    return length, content.hexdigest()
+
+
+def _corrupt(what: str) -> RunFailureError:
+    return RunFailureError(
+        Reason.SNAPSHOT_CORRUPT,
+        f"The etcd snapshot is damaged: {what}. Run it again; if it stays so, look at the disk, the memory "
+        "and "
+        "the network between.",
+    )
