@@ -118,7 +118,7 @@ class Etcd:
             "get",
             "kubedr",
             "--consistency=l",
-            "--count-only",
+            "--keys-only",
             "--write-out=json",
             endpoints=[member.endpoint],
         )
