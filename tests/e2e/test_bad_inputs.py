@@ -54,7 +54,7 @@ def _assert_location_ready(kubectl: Kubectl) -> None:
 def _back_up(kubectl: Kubectl, name: str, outcome: str) -> Object:
     kubectl.wait("condition=Scheduled", "metadatabackuppolicy/policy")
     kubectl("create", "job", "--from=cronjob/policy-backup-cronjob", name)
-    kubectl.wait(f"condition={outcome}", f"job/{name}", seconds=SECONDS)
+    assert kubectl.finished(name, seconds=SECONDS) == outcome, kubectl("logs", f"job/{name}")
     job_uid = kubectl.get("job", name)["metadata"]["uid"]
     return kubectl.until(
         "metadatabackuppolicy", "policy", lambda found: found.get("status", {}).get("lastJob") == job_uid

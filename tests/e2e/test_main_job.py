@@ -83,9 +83,10 @@ def test_the_schedule_itself_starts_a_backup(kubectl: Kubectl, protection: Calla
     found = kubectl.until(
         "metadatabackuppolicy",
         "policy",
-        lambda policy: policy.get("status", {}).get("backupStatus") == "Completed",
+        lambda policy: bool(policy.get("status", {}).get("backupStatus")),
         seconds=90,
     )
+    assert found["status"]["backupStatus"] == "Completed", found["status"].get("backupErrorMessage")
     protected.policy = {"suspend": True}
     kubectl.apply(protected.backup_policy())
     assert kubectl.get("metadatabackuprecord", found["status"]["mbrName"])["spec"]["policy"] == "policy"
@@ -104,7 +105,8 @@ def _protect(kubectl: Kubectl, protected: Protection) -> None:
 def _back_up(kubectl: Kubectl, name: str) -> Object:
     """Start a backup from the CronJob, as one does by hand; return its record."""
     kubectl("create", "job", "--from=cronjob/policy-backup-cronjob", name)
-    kubectl.wait("condition=Complete", f"job/{name}")
+    outcome = kubectl.finished(name)
+    assert outcome == "Complete", kubectl("describe", "metadatabackuppolicy", "policy")
     kubectl.wait("condition=BackupSucceeded", "metadatabackuppolicy/policy")
     (record,) = kubectl.list("metadatabackuprecords")
     return record

@@ -97,6 +97,17 @@ class Kubectl:
             assert time.monotonic() < deadline, f"{kind}/{name} after {seconds} s:\n{yaml.safe_dump(found)}"
             time.sleep(0.2)
 
+    def finished(self, job: str, *, seconds: float = SECONDS) -> str:
+        """Wait for a Job's end, whichever it is; return `Complete` or `Failed`."""
+
+        def end(found: Object) -> str:
+            ended = (
+                kind for kind in ("Complete", "Failed") if condition(found, kind).get("status") == "True"
+            )
+            return next(ended, "")
+
+        return end(self.until("job", job, lambda found: bool(end(found)), seconds=seconds))
+
     def events(self, kind: str, name: str) -> dict[str, str]:
         """Return the events of one object: reason to message."""
         fields = f"involvedObject.kind={kind},involvedObject.name={name}"
