@@ -79,6 +79,7 @@ async def test_the_kubeconfig_of_the_environment_is_used(
     "spoil",
     [
         lambda config: config["users"][0].pop("user"),
+        lambda config: config["users"][0].update(usr=config["users"][0].pop("user")),
         lambda config: config["contexts"][0]["context"].update(cluster="other"),
         lambda config: config.pop("contexts"),
         lambda config: config["clusters"][0]["cluster"].update(

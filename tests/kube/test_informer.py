@@ -307,8 +307,9 @@ async def test_watches_that_end_at_once_are_spaced(fake: FakeApi, fake_client: C
         if len(slept) > 5:
             await asyncio.Event().wait()
 
-    fake.fail("WATCH", "configmaps", 200, times=1000)
+    fake.ends_watches = True
     settings = InformerSettings(backoff_base=1, backoff_cap=30)
-    async with running(fake_client, settings=settings, sleep=sleep):
+    async with running(fake_client, settings=settings, sleep=sleep) as (_, _told, ends):
         await eventually(lambda: len(slept) > 5)
+        assert set(ends.reasons) == {"ended"}
     assert slept[4] > 1

@@ -80,6 +80,9 @@ class FakeApi:
     gone_in_stream: bool = True
     """A watch from a forgotten version gets 410 in the stream (else as its HTTP status)."""
 
+    ends_watches: bool = False
+    """Every watch ends regularly as soon as it began."""
+
     def __post_init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Object] = {}
         self._history: list[tuple[int, str, tuple[str, str, str], Object]] = []
@@ -305,6 +308,8 @@ class FakeApi:
         async with self._changed:
             self._changed.notify_all()
         try:
+            if self.ends_watches:
+                return response
             if sent < self._oldest:
                 await response.write(json.dumps({"type": "ERROR", "object": gone}).encode() + b"\n")
                 return response
