@@ -105,7 +105,7 @@ def signal_group(leader: int, number: signal.Signals) -> None:
 class Process:
     """A container's running program, the leader of a process group of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process, pumps: list[asyncio.Task[None]]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, pumps: "list[asyncio.Task[None]]") -> None:
         self._process = process
         self._pumps = pumps
 
@@ -114,8 +114,9 @@ class Process:
         code = await self._process.wait()
         # As with a container: when the main process ends, everything in it ends.
         signal_group(self._process.pid, signal.SIGKILL)
-        _, open_pumps = await asyncio.wait(self._pumps, timeout=_DRAIN_SECONDS)
-        for pump in open_pumps:
+        # What left the group may hold the output open for ever.
+        _, late = await asyncio.wait(self._pumps, timeout=_DRAIN_SECONDS)
+        for pump in late:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
         return code if code >= 0 else 128 - code
@@ -141,7 +142,33 @@ async def start(
     output: Output,
 ) -> Process:
     """Start a program in `directory`, once it is written down in `record`. Raises OSError."""
-    pipe = asyncio.subprocess.PIPE
+    # Pipes of our own: with asyncio's, the end of a process is not told while anyone holds its output.
+    with contextlib.ExitStack() as stack:
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        for end in (out_end, err_end):
+            stack.callback(os.close, end)
+        pumps = [
+            asyncio.create_task(_pump(out, "stdout", output)),
+            asyncio.create_task(_pump(err, "stderr", output)),
+        ]
+        try:
+            process = await _open(arguments, environment, directory, record, out_end, err_end)
+        except BaseException:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            raise
+    return Process(process, pumps)
+
+
+async def _open(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: Path,
+    record: Path,
+    stdout: int,
+    stderr: int,
+) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
         "/bin/sh",
         "-c",
@@ -151,31 +178,40 @@ async def start(
         env=dict(environment),
         cwd=directory,
         start_new_session=True,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
     )
-    if process.stdin is None or process.stdout is None or process.stderr is None:
-        raise OSError("the program was started without pipes")
     try:
         identity = ProcessId.of(process.pid)
         if identity is not None:  # else it has ended already: then it never passed the gate
             await asyncio.to_thread(write_record, record, identity)
-        with contextlib.suppress(ConnectionError):
-            process.stdin.write(b"go\n")
-            await process.stdin.drain()
-            process.stdin.close()
+        await _let_go(process)
     except BaseException:
         signal_group(process.pid, signal.SIGKILL)
+        await asyncio.shield(process.wait())
         raise
-    pumps = [
-        asyncio.create_task(_pump(reader, name, output))
-        for name, reader in (("stdout", process.stdout), ("stderr", process.stderr))
-    ]
-    return Process(process, pumps)
+    return process
 
 
-async def _pump(reader: asyncio.StreamReader, stream: str, output: Output) -> None:
-    while data := await reader.read(_CHUNK):
-        output(stream, data)
-    output(stream, b"")
+async def _let_go(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is None:
+        raise OSError("the program was started without a pipe")
+    with contextlib.suppress(ConnectionError):
+        process.stdin.write(b"go\n")
+        await process.stdin.drain()
+        process.stdin.close()
+
+
+async def _pump(descriptor: int, stream: str, output: Output) -> None:
+    """Pass on what comes out of a pipe, until all who hold its other end are gone."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    with os.fdopen(descriptor, "rb", buffering=0) as pipe:
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        try:
+            while data := await reader.read(_CHUNK):
+                output(stream, data)
+        finally:
+            output(stream, b"")
+            transport.close()
