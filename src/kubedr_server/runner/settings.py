@@ -119,14 +119,14 @@ def backup_settings(environ: Mapping[str, str]) -> BackupSettings:
         _repository(environ),
         _etcd(environ),
         _tag_value(environ, Env.POLICY),
-        Path(certificates) if certificates else None,
+        _path(certificates) if certificates else None,
     )
 
 
 def restore_settings(environ: Mapping[str, str]) -> RestoreSettings:
     """Read the settings; RunFailureError (SettingMissing) names the first that is not there."""
     return RestoreSettings(
-        _run(environ), _repository(environ), _snapshot_id(environ), Path(_required(environ, Env.TARGET_DIR))
+        _run(environ), _repository(environ), _snapshot_id(environ), _path(_required(environ, Env.TARGET_DIR))
     )
 
 
@@ -137,7 +137,7 @@ def forget_settings(environ: Mapping[str, str]) -> ForgetSettings:
 
 def _run(environ: Mapping[str, str]) -> RunSettings:
     run_id = _tag_value(environ, Env.RUN_ID)
-    scratch = Path(_required(environ, Env.SCRATCH_DIR))
+    scratch = _path(_required(environ, Env.SCRATCH_DIR))
     if not scratch.is_dir():
         raise _missing(
             f"{Env.SCRATCH_DIR} names '{scratch}', which is not a directory: mount a volume there."
@@ -155,7 +155,7 @@ def _run(environ: Mapping[str, str]) -> RunSettings:
 
 def _repository(environ: Mapping[str, str]) -> RepositorySettings:
     url = _required(environ, Env.REPOSITORY)
-    directory = Path(_required(environ, Env.REPOSITORY_CREDENTIALS_DIR))
+    directory = _path(_required(environ, Env.REPOSITORY_CREDENTIALS_DIR))
     secret = "the storage's Secret (spec.credentials of the BackupLocation)"
     access_key = _secret_value(directory / ACCESS_KEY, secret)
     secret_key = _secret_value(directory / SECRET_KEY, secret)
@@ -174,8 +174,8 @@ def _ca_file(environ: Mapping[str, str]) -> Path | None:
     named = environ.get(Env.REPOSITORY_CA_FILE)
     if not named:
         return None
-    _secret_value(Path(named), "the Secret with the storage's certificates (spec.caSecret)")
-    return Path(named)
+    _secret_value(_path(named), "the Secret with the storage's certificates (spec.caSecret)")
+    return _path(named)
 
 
 def _etcd(environ: Mapping[str, str]) -> EtcdSettings:
@@ -183,7 +183,7 @@ def _etcd(environ: Mapping[str, str]) -> EtcdSettings:
     endpoints = tuple(part.strip().rstrip("/") for part in named.split(",") if part.strip())
     for endpoint in endpoints:
         _check_endpoint(endpoint)
-    directory = Path(_required(environ, Env.ETCD_CREDENTIALS_DIR))
+    directory = _path(_required(environ, Env.ETCD_CREDENTIALS_DIR))
     settings = EtcdSettings(
         endpoints, directory / ETCD_CA, directory / ETCD_CERTIFICATE, directory / ETCD_KEY
     )
@@ -220,6 +220,11 @@ def _tag_value(environ: Mapping[str, str], name: Env, *, required: bool = True) 
             f"{name} holds a blank, a comma or a control character: it cannot be a snapshot's tag."
         )
     return value
+
+
+def _path(value: str) -> Path:
+    """Return a setting's path from the root: restic runs in another directory than the runner."""
+    return Path(value).absolute()
 
 
 def _required(environ: Mapping[str, str], name: Env) -> str:
