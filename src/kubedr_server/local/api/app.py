@@ -15,7 +15,7 @@ from kubedr_server.local.api.context import Call, Engine, LogSource, Options
 from kubedr_server.local.api.decode import MAX_BODY, parse_body
 from kubedr_server.local.api.deleting import DeleteOptions, Deleter
 from kubedr_server.local.api.discovery import Discovery
-from kubedr_server.local.api.faults import Faults
+from kubedr_server.local.api.faults import ConnectionCutError, Faults
 from kubedr_server.local.api.openapi import OpenAPI
 from kubedr_server.local.api.paths import Target, parse
 from kubedr_server.local.api.podlog import pod_log
@@ -28,6 +28,7 @@ from kubedr_server.local.api.writing import Writer
 
 _log = logging.getLogger(__name__)
 
+_SPOIL = "kubedr.spoil"
 _OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
 
 
@@ -74,6 +75,11 @@ class App:
             response = json_response(failure.status(), 500)
         except ClientDisconnect:
             return
+        except ConnectionCutError:
+            # An answer that is announced and never comes: the server closes the connection.
+            headers = [(b"content-length", b"1024"), (b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            raise
         except Exception:  # noqa: BLE001 - a bug must end one request, not the server
             _log.exception("%s %s failed", request.method, request.url.path)
             failure = errors.APIError(500, "InternalError", "Internal error occurred: see the server's log")
@@ -94,7 +100,7 @@ class App:
             return Response("ok", media_type="text/plain")
         if path != "/version":
             self._authenticate(request)
-        await self._faults.before(request.method, path, request.query_params)
+        request.scope[_SPOIL] = await self._faults.before(request.method, path, request.query_params)
         accept = request.headers.get("accept", "")
         general = self._discovery.answer(path, accept) or self._openapi.answer(path, request.headers)
         if general is not None:
@@ -145,7 +151,10 @@ class App:
             return await pod_log(self._reader.get(target, {}), query, self._logs)
         view = self._view(request, target)
         if query.get("watch") in ("true", "1"):
-            lines = self._faults.watch(target, self._reader.watch(target, query, view))
+            lines = self._reader.watch(target, query, view)
+            spoil = request.scope.get(_SPOIL)
+            if spoil is not None:
+                lines = spoil(lines)
             return StreamingResponse(_whole(lines), media_type="application/json")
         if target.name:
             return json_response(view.one(self._reader.get(target, query)))

@@ -90,6 +90,12 @@ def _pod(pod: Object, old: Old) -> None:
     if old is None:
         _set(spec, serviceAccountName="default", serviceAccount="default",
              preemptionPolicy="PreemptLowerPriority", priority=0)  # fmt: skip
+        tolerated = {each.get("key") for each in spec.setdefault("tolerations", [])}
+        spec["tolerations"] += [
+            {"effect": "NoExecute", "key": key, "operator": "Exists", "tolerationSeconds": 300}
+            for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+            if key not in tolerated
+        ]
         pod["status"] = {"phase": "Pending", "qosClass": _qos(spec)}
 
 
@@ -128,16 +134,15 @@ def _job_spec(spec: Object) -> None:
 def _job(job: Object, old: Old) -> None:
     spec = job.setdefault("spec", {})
     labels = job["metadata"].get("labels")
-    if old is None and labels is None:
-        template_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-        if template_labels:
-            job["metadata"]["labels"] = dict(template_labels)
     _job_spec(spec)
+    spec["template"].setdefault("metadata", {})
     uid = job["metadata"].get("uid")
     if old is None and uid:
         job["status"] = {}
         if not spec["manualSelector"]:
             _select_by_uid(spec, str(uid), str(job["metadata"].get("name", "")))
+        if not labels:
+            job["metadata"]["labels"] = dict(spec["template"]["metadata"].get("labels") or {})
 
 
 def _select_by_uid(spec: Object, uid: str, name: str) -> None:
@@ -152,9 +157,12 @@ def _cronjob(cronjob: Object, old: Old) -> None:
     _set(
         spec, concurrencyPolicy="Allow", suspend=False, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1
     )
-    job = spec.setdefault("jobTemplate", {}).setdefault("spec", {})
+    job_template = spec.setdefault("jobTemplate", {})
+    _set(job_template, metadata={}, spec={})
     # As the real server does: only the pod's part of a Job's template is defaulted here.
-    pod_spec(job.setdefault("template", {}).setdefault("spec", {}))
+    template = job_template["spec"].setdefault("template", {})
+    _set(template, metadata={}, spec={})
+    pod_spec(template["spec"])
     if old is None:
         cronjob["status"] = {}
 

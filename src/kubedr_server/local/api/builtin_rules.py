@@ -118,7 +118,10 @@ def _container_errors(
 def _pod(pod: Object, old: Old) -> Iterator[FieldError]:
     spec = pod.get("spec") or {}
     yield from pod_spec_errors(spec, "spec")
-    if old is not None and _pod_core(spec) != _pod_core(old.get("spec") or {}):
+    before = dict((old or {}).get("spec") or {})
+    if not before.get("nodeName") and spec.get("nodeName"):
+        before["nodeName"] = spec["nodeName"]  # what binds a pod to its node
+    if old is not None and _pod_core(spec) != _pod_core(before):
         yield forbidden(
             "spec",
             "pod updates may not change fields other than `spec.containers[*].image`,"
@@ -129,8 +132,8 @@ def _pod(pod: Object, old: Old) -> Iterator[FieldError]:
 
 
 def _pod_core(spec: Object) -> dict[str, Any]:
-    """Return the part of a pod's spec that never changes; a node may be named once."""
-    core = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations", "nodeName")}
+    """Return the part of a pod's spec that never changes."""
+    core = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations")}
     for kind in ("containers", "initContainers"):
         if kind in core:
             core[kind] = [{k: v for k, v in each.items() if k != "image"} for each in core[kind]]

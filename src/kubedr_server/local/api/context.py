@@ -47,6 +47,8 @@ class Options:
     field_validation: str = "Warn"
     field_manager: str = ""
     force: bool = False
+    names_manager: bool = False
+    """Whether the request itself says who the field manager is."""
 
     @classmethod
     def parse(cls, query: Mapping[str, str], user_agent: str) -> "Options":
@@ -61,7 +63,8 @@ class Options:
                 'supported values: "Ignore", "Strict", "Warn"'
             )
         manager = query.get("fieldManager") or user_agent.partition("/")[0][:128] or "unknown"
-        return cls(bool(dry_run), validation, manager, query.get("force") in ("true", "1"))
+        force = query.get("force") in ("true", "1")
+        return cls(bool(dry_run), validation, manager, force, bool(query.get("fieldManager")))
 
 
 @dataclass

@@ -207,7 +207,7 @@ def _string_errors(value: str, schema: Schema, path: str) -> Iterator[FieldError
         yield invalid(path, value, f"{path} in body should be at least {schema['minLength']} chars long")
     if "maxLength" in schema and len(value) > schema["maxLength"]:
         yield too_long(path, schema["maxLength"])
-    if "pattern" in schema and re.search(schema["pattern"], value) is None:
+    elif "pattern" in schema and re.search(schema["pattern"], value) is None:
         yield invalid(path, value, f"{path} in body should match '{schema['pattern']}'")
     known = _FORMATS.get(str(schema.get("format", "")))
     if known is not None and not known(value):

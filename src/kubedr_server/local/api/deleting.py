@@ -45,10 +45,9 @@ class DeleteOptions:
         if not propagation and orphan is not None:
             propagation = "Orphan" if str(orphan).lower() == "true" else "Background"
         if propagation not in ("", "Background", "Foreground", "Orphan"):
-            raise errors.bad_request(
-                f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: '
-                f'"{propagation}": supported values: "Background", "Foreground", "Orphan"'
-            )
+            choices = ["Foreground", "Background", "Orphan", "nil"]
+            mistake = errors.unsupported("propagationPolicy", propagation, choices)
+            raise errors.options_invalid("DeleteOptions", mistake)
         grace = given.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
         preconditions = given.get("preconditions") or {}
         dry_run = given.get("dryRun") or ([query["dryRun"]] if query.get("dryRun") else [])
@@ -98,14 +97,33 @@ class Deleter:
     def _check(self, resource: ResourceType, entry: Entry, options: DeleteOptions) -> None:
         uid = entry.object["metadata"]["uid"]
         if options.uid and options.uid != uid:
-            why = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {uid}"
-            raise errors.conflict(resource, entry.key.name, why)
-        if options.revision and options.revision != str(entry.revision):
-            why = (
-                f"Precondition failed: ResourceVersion in precondition: {options.revision}, "
-                f"ResourceVersion in object meta: {entry.revision}"
+            raise self._unmet(
+                resource,
+                entry,
+                f"UID in the precondition ({options.uid})",
+                f"UID in record ({uid})",
+                "deleted and then recreated",
             )
-            raise errors.conflict(resource, entry.key.name, why)
+        if options.revision and options.revision != str(entry.revision):
+            raise self._unmet(
+                resource,
+                entry,
+                f"ResourceVersion in the precondition ({options.revision})",
+                f"ResourceVersion in record ({entry.revision})",
+                "modified",
+            )
+
+    def _unmet(
+        self, resource: ResourceType, entry: Entry, asked: str, stored: str, maybe: str
+    ) -> errors.APIError:
+        """Return the 409 of a precondition; here the real server names the kind, not the resource."""
+        name, kind = entry.key.name, resource.kind + (f".{resource.group}" if resource.group else "")
+        message = (
+            f'Operation cannot be fulfilled on {kind} "{name}": the {asked} does not match the {stored}. '
+            f"The object might have been {maybe}"
+        )
+        details = {"name": name, "group": resource.group, "kind": resource.kind}
+        return errors.APIError(409, "Conflict", message, {k: v for k, v in details.items() if v})
 
     async def _delete(self, call: Call, entry: Entry, options: DeleteOptions) -> tuple[Object, bool]:
         resource, store = call.target.resource, self._engine.store

@@ -107,7 +107,7 @@ class APIError(Exception):
         details = dict(self.details or {})
         if self.retry_after is not None:
             details["retryAfterSeconds"] = self.retry_after
-        if details:
+        if details or self.details is not None:
             status["details"] = details
         return status | {"code": self.code}
 
@@ -124,13 +124,13 @@ def not_found(resource: ResourceType, name: str) -> APIError:
 
 def no_such_path() -> APIError:
     """404: nothing is served there."""
-    return APIError(404, "NotFound", "the server could not find the requested resource")
+    return APIError(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def method_not_allowed() -> APIError:
     """405: the resource is served, but not for this verb."""
     return APIError(
-        405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
     )
 
 
@@ -178,6 +178,13 @@ def unsupported_media_type(accepted: Sequence[str]) -> APIError:
     names = ", ".join(accepted)
     message = f"the body of the request was in an unknown format - accepted media types include: {names}"
     return APIError(415, "UnsupportedMediaType", message)
+
+
+def options_invalid(kind: str, error: FieldError) -> APIError:
+    """422: the request's options break a rule."""
+    causes = [{"reason": error.reason, "message": error.body, "field": error.field}]
+    details = {"group": "meta.k8s.io", "kind": kind, "causes": causes}
+    return APIError(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {error}', details)
 
 
 def aggregate(errors: Sequence[FieldError]) -> str:

@@ -1,6 +1,7 @@
 """Field ownership: who set what (managedFields), and server-side apply with its conflicts."""
 
 import copy
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +18,30 @@ from kubedr_server.local.api.fieldset import (
     with_parents,
 )
 from kubedr_server.local.api.preparing import schema_of
-from kubedr_server.local.api.typed import DuplicateItemError, Typed
+from kubedr_server.local.api.schemas import Schema
+from kubedr_server.local.api.typed import Difference, DuplicateItemError, Typed
 
 _STATUS = "f:status"
 # Go always has these structs and lists, so that nobody comes to own the node itself.
 _ALWAYS = {f"f:{name}" for name in (
-    "spec", "status", "template", "jobTemplate", "containers", "resources", "source", "strategy",
+    "spec", "status", "template", "jobTemplate", "containers", "source", "strategy",
     "involvedObject", "names", "versions", "roleRef", "loadBalancer",
 )}  # fmt: skip
+
+
+_GENERATED = {f"f:{name}" for name in (
+    "selector", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid",
+    "job-name",
+)}  # fmt: skip
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_KUBECTL = "kubectl"
+
+
+def _last_applied(config: Object) -> str:
+    """Return a configuration as kubectl keeps it in its annotation."""
+    plain = copy.deepcopy(config)
+    (plain["metadata"].get("annotations") or {}).pop(_LAST_APPLIED, None)
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n"
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,15 @@ def encode(managers: Managers) -> list[Object]:
     return sorted(
         entries, key=lambda e: (e["operation"], e.get("time", ""), e["manager"], e.get("subresource", ""))
     )
+
+
+def _without_generated(fields: FieldSet) -> FieldSet:
+    """Leave out what the server itself adds to a new Job: nobody owns its selector and labels."""
+    generated = {path for path in fields if path[-1] in _GENERATED}
+    rest = fields - generated
+    parents = with_parents(generated) & rest
+    kept = {parent for parent in parents if any(p[: len(parent)] == parent for p in rest - parents)}
+    return frozenset(rest - (parents - kept))
 
 
 def _conflict(found: dict[Manager, list[Path]]) -> errors.APIError:
@@ -148,6 +174,8 @@ class FieldManager:
         )
         difference = self._typed.difference(plain_old, obj, schema_of(call.target.resource))
         changed = frozenset(path for path in difference.changed if self._concerns(call, path))
+        if call.target.resource.qualified == "jobs.batch" and old is None:
+            changed = _without_generated(changed)
         touched = changed | difference.removed
         me = self._manager(call, "Update")
         updated = {
@@ -161,6 +189,13 @@ class FieldManager:
         entries = encode(updated)
         if entries:
             obj["metadata"]["managedFields"] = entries
+
+    def check_applied(self, call: Call, config: Object) -> None:
+        """Refuse a configuration that does not fit the schema. Raises APIError(500), as the real server."""
+        found = self._typed.mistakes(config, schema_of(call.target.resource))
+        if found:
+            text = found[0] if len(found) == 1 else "errors:\n" + "\n".join(f"  {each}" for each in found)
+            raise self._untypable(call, text)
 
     def apply_new(self, call: Call, config: Object) -> Object:
         """Return the object that an apply to nothing makes."""
@@ -193,11 +228,24 @@ class FieldManager:
         result: Object = copy.deepcopy(merged)
         self._typed.remove(result, gone, schema)
         difference = self._typed.difference(live, result, schema)
-        updated = self._resolve(call, me, managers, difference.changed, difference.removed)
+        allowed = self._last_applied_fields(me, live, schema)
+        updated = self._resolve(call, me, managers, difference, allowed)
         changed = mine != last.fields or difference.changed or difference.removed
         updated[me] = Owned(mine, self._now() if changed else last.time)
+        if allowed and _LAST_APPLIED in (result["metadata"].get("annotations") or {}):
+            result["metadata"]["annotations"][_LAST_APPLIED] = _last_applied(config)
         result["metadata"]["managedFields"] = encode(updated)
         return result
+
+    def _last_applied_fields(self, me: Manager, live: Object, schema: Schema) -> FieldSet:
+        """Return what kubectl's client-side apply has set: its server-side apply may take that over."""
+        annotations = live["metadata"].get("annotations") or {}
+        if me.name != _KUBECTL or _LAST_APPLIED not in annotations:
+            return EMPTY
+        try:
+            return self._typed.fields(json.loads(annotations[_LAST_APPLIED]), schema)
+        except (ValueError, DuplicateItemError):
+            return EMPTY
 
     def _applies(self, call: Call, path: Path) -> bool:
         if owned_by_nobody(path):
@@ -207,7 +255,7 @@ class FieldManager:
         return not ("status" in call.target.resource.subresources and path[0] == _STATUS)
 
     def _resolve(
-        self, call: Call, me: Manager, managers: Managers, changed: set[Path], removed: set[Path]
+        self, call: Call, me: Manager, managers: Managers, difference: Difference, allowed: FieldSet
     ) -> Managers:
         """Take the changed fields from the others, or refuse to."""
         conflicts: dict[Manager, list[Path]] = {}
@@ -215,21 +263,20 @@ class FieldManager:
         for manager, owned in managers.items():
             if manager == me:
                 continue
-            lost = owned.fields & changed
-            if lost:
-                conflicts[manager] = list(lost)
-            updated[manager] = Owned(owned.fields - lost - removed, owned.time)
+            lost = owned.fields & difference.changed
+            if lost - allowed:
+                conflicts[manager] = list(lost - allowed)
+            updated[manager] = Owned(owned.fields - lost - difference.removed, owned.time)
         if conflicts and not call.options.force:
             raise _conflict(conflicts)
         return updated
 
     def _duplicate(self, call: Call, error: DuplicateItemError) -> errors.APIError:
+        why = f"{show(error.path)}: duplicate entries for key {show((error.element,))}"
+        return self._untypable(call, why)
+
+    def _untypable(self, call: Call, why: str) -> errors.APIError:
         target = call.target
-        element = show((error.element,))
         group = f"{target.resource.api_version}, Kind={target.resource.kind}"
         name = "/".join(filter(None, (target.namespace, target.name)))
-        message = (
-            f"failed to create typed patch object ({name}; {group}): errors:\n"
-            f"  {show(error.path)}: duplicate entries for key {element}"
-        )
-        return errors.APIError(500, "InternalError", message)
+        return errors.APIError(500, "", f"failed to create typed patch object ({name}; {group}): {why}")

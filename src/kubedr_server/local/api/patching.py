@@ -59,7 +59,7 @@ class Patcher:
         custom = call.target.resource.custom
         accepted = [JSON_PATCH, MERGE_PATCH, *([] if custom else [STRATEGIC_PATCH]), APPLY_PATCH]
         if kind not in accepted:
-            raise errors.unsupported_media_type(accepted)
+            raise errors.APIError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
         if kind == APPLY_PATCH:
             return self._apply_patch(call, body)
         patch = parse_json(body)
@@ -90,7 +90,8 @@ class Patcher:
     def _json(self, obj: Object, patch: Any) -> Any:
         if not isinstance(patch, list):
             raise errors.bad_request(
-                "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+                "error decoding patch: json: cannot unmarshal object into Go value "
+                "of type []handlers.jsonPatchOp"
             )
         if len(patch) > _MAX_OPERATIONS:
             raise errors.APIError(
@@ -100,18 +101,16 @@ class Patcher:
         try:
             return jsonpatch.JsonPatch(patch).apply(obj)
         except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, ValueError) as error:
-            details = {"causes": [{"reason": "UnexpectedServerResponse", "message": str(error)}]}
             message = "the server rejected our request due to an error in our request"
-            raise errors.APIError(422, "Invalid", message, details) from None
+            raise errors.APIError(422, "Invalid", message, {}) from error
 
     def _apply_patch(self, call: Call, body: bytes) -> Patch:
-        config = parse_body(
-            body, "application/yaml" if not body.lstrip().startswith(b"{") else "application/json"
-        )
-        self._prepare.decode(call, config)
-        if not call.options.field_manager:
-            raise errors.bad_request(
-                'PatchOptions.meta.k8s.io "" is invalid: fieldManager: '
-                "Required value: is required for apply patch"
+        is_json = body.lstrip().startswith(b"{")
+        config = parse_body(body, "application/json" if is_json else "application/yaml")
+        if not call.options.names_manager:
+            raise errors.options_invalid(
+                "PatchOptions", errors.required("fieldManager", "is required for apply patch")
             )
+        self._fields.check_applied(call, config)
+        self._prepare.decode(call, config)
         return Patch(lambda entry: self._fields.apply(call, config, self._start(call, entry)), True, config)

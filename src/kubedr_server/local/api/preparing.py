@@ -38,6 +38,10 @@ class Preparer:
         if not isinstance(obj.get("metadata"), dict):
             obj["metadata"] = {}
 
+    def prune(self, resource: ResourceType, obj: Object) -> None:
+        """Drop what the schema does not know, silently."""
+        self._engine.structure.prune(obj, schema_of(resource))
+
     def report(self, call: Call, what: str, problems: list[str]) -> None:
         """Refuse, warn of or ignore what strict decoding found."""
         if not problems:
@@ -49,21 +53,19 @@ class Preparer:
                 call.warn(problem)
 
     def _check_envelope(self, resource: ResourceType, obj: Object) -> None:
-        version, kind = obj.get("apiVersion"), obj.get("kind")
-        if not isinstance(kind, str) or not kind:
-            raise bad_request(f"Object 'Kind' is missing in '{_short(obj)}'")
-        if not isinstance(version, str) or not version:
-            raise bad_request(f"Object 'apiVersion' is missing in '{_short(obj)}'")
+        # Like the real server, take what the path says where the body says nothing.
+        version = obj.setdefault("apiVersion", resource.api_version)
+        kind = obj.setdefault("kind", resource.kind)
+        what = f'{kind} in version "{str(version).rpartition("/")[2]}" cannot be handled as a {resource.kind}'
         if version != resource.api_version:
-            raise bad_request(
-                f"the API version in the data ({version}) does not match "
-                f"the expected API version ({resource.api_version})"
-            )
+            if resource.custom:
+                raise bad_request(
+                    f"the API version in the data ({version}) does not match "
+                    f"the expected API version ({resource.api_version})"
+                )
+            raise bad_request(f'{what}: no kind "{kind}" is registered for version "{version}"')
         if kind != resource.kind:
-            raise bad_request(
-                f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-                f"no kind match: the path is one of {resource.plural}"
-            )
+            raise bad_request(f"{what}: it is another kind")
 
     def default(self, resource: ResourceType, obj: Object, old: Mapping[str, Any] | None) -> None:
         """Fill in what the schema, or a built-in kind's rules, say for fields that were left out."""
@@ -71,7 +73,3 @@ class Preparer:
             self._engine.structure.default(obj, schema_of(resource))
         else:
             default_builtin(resource.qualified, obj, old)
-
-
-def _short(obj: Object) -> str:
-    return str(obj)[:100]

@@ -107,10 +107,7 @@ def parse_fields(selector: str, resource: ResourceType) -> Matcher | None:
         else:
             raise bad_request(f"invalid selector: '{part}'; can't understand '{part}'")
         if path not in known:
-            if resource.custom:
-                raise bad_request(f"field label not supported: {path}")
-            names = ", ".join(f'"{name}"' for name in sorted(known))
-            raise bad_request(f'"{path}" is not a known field selector: only {names}')
+            raise bad_request(f"field label not supported: {path}")
         terms.append((path, operator != "!=", value))
     if not terms:
         return None

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +24,7 @@ from kubedr_server.local.api.resources import Registry
 from kubedr_server.local.api.schemas import Definitions
 from kubedr_server.local.api.storage import Store
 from kubedr_server.local.api.structural import Structure
+from kubedr_server.local.api.webhook_call import WebhookClient
 from kubedr_server.local.api.writing import Writer
 
 _KEEP_ALIVE_SECONDS = 120
@@ -41,8 +43,10 @@ class LocalAPI:
     """An API server on loopback with its state in one directory.
 
     `async with LocalAPI(directory) as api:` serves until the block ends; `api.kubeconfig` is
-    the file that kubectl and `kube.Client.from_kubeconfig` take. The directory may be used
-    again later, by one process at a time; everything in it is readable by its owner only.
+    the file that kubectl and `kube.Client.from_kubeconfig` take. `services` tells where the
+    Services that webhook configurations name are found: `namespace/name` -> `https://host:port`.
+    The directory may be used again later, by one process at a time; everything in it is readable
+    by its owner only.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class LocalAPI:
         port: int = 0,
         kubeconfig: Path | None = None,
         logs: LogSource | None = None,
+        services: Mapping[str, str] | None = None,
         faults: Faults | None = None,
         clock: Clock = utc_now,
         rng: random.Random | None = None,
@@ -62,6 +67,7 @@ class LocalAPI:
         self._port = port
         self.kubeconfig = kubeconfig or state_dir / "kubeconfig"
         self._logs = logs
+        self._services = services or {}
         self._faults = faults or Faults()
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - names and uids, no secrets
@@ -102,7 +108,9 @@ class LocalAPI:
         )
         await self.store.open()
         stack.push_async_callback(self.store.close)
-        admission = Admission()
+        webhooks = WebhookClient(self._services)
+        stack.push_async_callback(webhooks.close)
+        admission = Admission(engine, webhooks)
         writer = Writer(engine, admission)
         deleter = Deleter(engine, admission)
         background = Background(engine, writer, deleter)

@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+from kubedr_server.local.api.gotypes import decode_scalar
 from kubedr_server.local.api.schemas import OBJECT_META, Definitions, Schema, reference
 
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
@@ -91,21 +92,41 @@ class Structure:
                 f"json: cannot unmarshal {_go_kind(value)} into Go struct field {field} "
                 f"of type {_go_type(schema, name)}"
             )
-        found: str | None = None
         if isinstance(value, dict):
-            fields = self._fields(schema)
-            extra = schema.get("additionalProperties")
-            for key in list(value):
-                field_schema = fields.get(key, extra if isinstance(extra, dict) else None)
-                if value[key] is None:
-                    del value[key]
-                elif field_schema is not None:
-                    inner = name if key in fields and name else owner
-                    found = found or self._mistyped(value[key], field_schema, join(path, key), inner)
-        elif isinstance(value, list) and isinstance(schema.get("items"), dict):
-            for item in value:
-                found = found or self._mistyped(item, schema["items"], path, owner)
-        return found
+            return self._mistyped_fields(value, schema, path, name or owner)
+        if isinstance(value, list) and isinstance(schema.get("items"), dict):
+            items = schema["items"]
+            for index, item in enumerate(value):
+                try:
+                    value[index] = self._scalar(item, items)
+                except ValueError as error:
+                    return str(error)
+                found = self._mistyped(value[index], items, path, owner)
+                if found:
+                    return found
+        return None
+
+    def _mistyped_fields(self, value: dict[str, Any], schema: Schema, path: str, owner: str) -> str | None:
+        fields, extra = self._fields(schema), schema.get("additionalProperties")
+        for key in list(value):
+            declared = key in fields
+            child = fields.get(key, extra if isinstance(extra, dict) else None)
+            if value[key] is None:
+                del value[key]
+            elif child is not None:
+                try:
+                    value[key] = self._scalar(value[key], child)
+                except ValueError as error:
+                    return str(error)
+                # Go names the map, not its key.
+                found = self._mistyped(value[key], child, join(path, key) if declared else path, owner)
+                if found:
+                    return found
+        return None
+
+    def _scalar(self, value: Any, schema: Schema) -> Any:
+        form = str(self._definitions.resolve(schema).get("format", ""))
+        return decode_scalar(value, self._definitions.name_of(schema), form)
 
 
 def _is(value: Any, wanted: str) -> bool:

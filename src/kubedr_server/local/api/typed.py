@@ -8,11 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubedr_server.local.api.fieldset import FieldSet, Path, canonical
+from kubedr_server.local.api.fieldset import FieldSet, Path, canonical, show
 from kubedr_server.local.api.schemas import Definitions, Schema
 
 _ABSENT: Any = object()
 _MAP, _KEYED, _SET, _LEAF = "map", "keyed", "set", "leaf"
+_EXPECTED: dict[str, tuple[str, tuple[type, ...]]] = {
+    "integer": ("numeric (int or float)", (int, float)),
+    "number": ("numeric (int or float)", (int, float)),
+    "string": ("string", (str,)),
+    "boolean": ("boolean", (bool,)),
+    "object": ("map", (dict,)),
+    "array": ("list", (list,)),
+}
 _KEY_DEFAULTS = {"protocol": "TCP"}
 
 
@@ -108,6 +116,32 @@ class Typed:
         found.discard(())
         return frozenset(found)
 
+    def mistakes(self, config: Any, schema: Schema) -> list[str]:
+        """Return what does not fit the schema, as the real server tells it of an applied configuration."""
+        found: list[str] = []
+
+        def walk(value: Any, schema: Schema, path: Path) -> None:
+            resolved = self._definitions.resolve(schema)
+            wanted = _EXPECTED.get(str(resolved.get("type")))
+            free = resolved.get("x-kubernetes-preserve-unknown-fields") or "type" not in resolved
+            if free or resolved.get("x-kubernetes-int-or-string") or value is None:
+                return
+            if wanted is not None and not isinstance(value, wanted[1]):
+                found.append(f"{show(path)}: expected {wanted[0]}, got {_got(value)}")
+            elif isinstance(value, dict):
+                fields, extra = resolved.get("properties", {}), resolved.get("additionalProperties")
+                for name, item in value.items():
+                    if name in fields or isinstance(extra, dict):
+                        walk(item, self._child(resolved, name), (*path, f"f:{name}"))
+                    elif extra is not True:
+                        found.append(f"{show((*path, f'f:{name}'))}: field not declared in schema")
+            elif isinstance(value, list):
+                for index, item in enumerate(value):
+                    walk(item, resolved.get("items", {}), (*path, f"i:{index}"))
+
+        walk(config, schema, ())
+        return found
+
     def difference(self, old: Any, new: Any, schema: Schema) -> Difference:
         """Return what `new` has otherwise than `old`."""
         result = Difference()
@@ -185,6 +219,11 @@ class Typed:
                 del value[element[2:]]
         elif gone:
             value[:] = [item for element, (item, _) in children.items() if element not in gone]
+
+
+def _got(value: Any) -> str:
+    names = {str: "string", bool: "boolean", int: "int", float: "float", dict: "map", list: "list"}
+    return names.get(type(value), "null")
 
 
 def _full(value: Any) -> bool:

@@ -90,7 +90,7 @@ class View:
 
     def bookmark(self, revision: int, annotations: dict[str, str] | None = None) -> bytes:
         """Render the object of a bookmark: nothing but a resourceVersion."""
-        meta: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
+        meta: Object = {"resourceVersion": str(revision)}
         if annotations:
             meta["annotations"] = annotations
         kind, version = self._resource.kind, self._resource.api_version

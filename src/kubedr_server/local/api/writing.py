@@ -5,6 +5,7 @@ webhooks, field ownership, store. An update that loses a race against another on
 unless its sender named a resourceVersion.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,7 @@ class Writer:
             obj.pop("status", None)
         self._prepare.default(resource, obj, None)
         metadata.tidy(obj)
-        obj = await self._admission.mutate(call, "CREATE", obj, None)
+        obj = await self._admission.mutate(call, "CREATE", obj, None, self._refresh(call, None))
         self._judge(call, obj, None)
         await self._admission.validate(call, "CREATE", obj, None)
         self._fields.track_update(call, obj, None)
@@ -71,6 +72,8 @@ class Writer:
         """Store another state of an object (PUT)."""
         self._prepare.decode(call, obj)
         self._check_names(call, obj)
+        if self._engine.store.get(self._key(call)) is None:
+            raise errors.not_found(call.target.resource, call.target.name)
         revision = obj["metadata"].get("resourceVersion")
         resource = call.target.resource
         if not revision and not resource.unconditional_update:
@@ -80,7 +83,7 @@ class Writer:
                 "Invalid value: 0: must be specified for an update",
             )
             raise errors.is_invalid(resource, call.target.name, [error])
-        return await self._modify(call, lambda _: obj, retry=not revision)
+        return await self._modify(call, lambda _: copy.deepcopy(obj), retry=not revision)
 
     async def patch(self, call: Call, content_type: str, body: bytes) -> tuple[Object, bool]:
         """Change an object as a patch says; return it, and whether an apply created it."""
@@ -107,7 +110,7 @@ class Writer:
             obj.pop("status", None)
         self._prepare.default(target.resource, obj, None)
         metadata.tidy(obj)
-        obj = await self._admission.mutate(call, "CREATE", obj, None)
+        obj = await self._admission.mutate(call, "CREATE", obj, None, self._refresh(call, None))
         self._judge(call, obj, None)
         await self._admission.validate(call, "CREATE", obj, None)
         obj["metadata"]["managedFields"] = managed
@@ -117,6 +120,14 @@ class Writer:
             return (await engine.store.create(self._key(call), obj)).copy()
         except ExistsError:
             raise errors.already_exists(target.resource, target.name) from None
+
+    def _refresh(self, call: Call, old: Object | None) -> Callable[[Object], None]:
+        def refresh(obj: Object) -> None:
+            self._prepare.prune(call.target.resource, obj)
+            self._prepare.default(call.target.resource, obj, old)
+            metadata.tidy(obj)
+
+        return refresh
 
     def _key(self, call: Call) -> Key:
         target = call.target
@@ -182,7 +193,7 @@ class Writer:
         obj["metadata"]["resourceVersion"] = str(entry.revision)
         self._prepare.default(resource, obj, old)
         metadata.tidy(obj)
-        obj = await self._admission.mutate(call, "UPDATE", obj, old)
+        obj = await self._admission.mutate(call, "UPDATE", obj, old, self._refresh(call, old))
         obj = self._part(call, obj, old)
         self._count_generation(call, obj, old)
         self._judge(call, obj, old)
