@@ -97,7 +97,7 @@ LOCATIONS: list[Case] = [
     _type(L, "url", 7, "7", "a string"),
     _type(L, "url", ["https://s3"], '"array"', "a string"),
     _type(L, "insecureSkipTLSVerify", "yes", '"yes"', "true or false"),
-    _type(L, "prefix", None, "null", "a string"),
+    _right(L, prefix=None),
     _one(L, "url", "s3.example.com", f"must begin with http:// or https://, {URL}"),
     _one(L, "url", "s3:https://s3.example.com", f"must begin with http:// or https://, {URL}"),
     _one(L, "url", "ftp://s3.example.com", f"must begin with http:// or https://, {URL}"),

@@ -188,7 +188,7 @@ def _check_object(rule: Rule, value: dict[str, Any], path: Path, errors: Errors)
         present = value.get(name)
         if name in rule.required and (present is None or present == ""):
             errors.required(path.child(name))
-        elif name in value and not (present is None and below.default is not None):
+        elif present is not None:  # the API server prunes a null before anyone sees it
             check(below, present, path.child(name), errors)
     if rule.values:
         for key, one in value.items():
