@@ -97,10 +97,12 @@ def _occupied(bucket: Bucket, example: str) -> RunFailureError:
     if example.startswith(("data/", "index/", "snapshots/", "locks/")):
         what = (
             f"holds a repository without its config (there is '{example}'): nothing is initialised over it. "
-            "Restore the object 'config' from the bucket's versions or a copy"
+            "Restore the object 'config' from the bucket's versions or a copy, or give an empty place in "
+            "spec.prefix."
         )
     else:
-        what = f"holds something that is no repository (for example '{example}')"
-    return RunFailureError(
-        Reason.REPOSITORY_FAILED, f"The place {where} {what}, or give an empty place in spec.prefix."
-    )
+        what = (
+            f"holds something that is no repository (for example '{example}'): give an empty place in "
+            "spec.prefix."
+        )
+    return RunFailureError(Reason.REPOSITORY_FAILED, f"The place {where} {what}")

@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.credentials import Credentials
-from botocore.exceptions import HTTPClientError
+from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
 
 from kubedr_server.api.conditions import Reason
@@ -161,7 +161,7 @@ class Bucket:
             S3SigV4Auth(credentials, "s3", self._region).add_auth(request)
             response: AWSResponse = session.send(request.prepare())
             _ = response.content
-        except HTTPClientError as error:
+        except BotoCoreError as error:
             raise not_reached(self.location.endpoint, error) from None
         finally:
             session.close()

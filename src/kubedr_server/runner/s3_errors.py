@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import (
+    BotoCoreError,
     ConnectTimeoutError,
-    HTTPClientError,
     ReadTimeoutError,
     SSLError,
 )
@@ -105,7 +105,7 @@ def not_an_answer(endpoint: str) -> RunFailureError:
     )
 
 
-def not_reached(endpoint: str, error: HTTPClientError) -> RunFailureError:
+def not_reached(endpoint: str, error: BotoCoreError) -> RunFailureError:
     """Return the failure for a request that got no answer."""
     if isinstance(error, SSLError):
         return tls_failed(endpoint, _tls_cause(str(error)))
