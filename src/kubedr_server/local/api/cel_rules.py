@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import cel
 
 from kubedr_server.local.api.custom_schema import pairs
-from kubedr_server.local.api.errors import FieldError
+from kubedr_server.local.api.errors import FieldError, show
 from kubedr_server.local.api.schemas import Schema
 from kubedr_server.local.api.structural import join
 
@@ -153,6 +153,7 @@ def _judge(rule: Mapping[str, Any], value: Any, schema: Schema, path: str, old: 
         )
         return
     reason = str(rule.get("reason") or "FieldValueInvalid")
-    yield FieldError(
-        reason, field, f"{_REASONS.get(reason, 'Invalid value')}: {detail or 'failed rule: ' + rule['rule']}"
-    )
+    title = _REASONS.get(reason, "Invalid value")
+    if reason in ("FieldValueInvalid", "FieldValueDuplicate") and not isinstance(value, (dict, list)):
+        title += f": {show(value)}"
+    yield FieldError(reason, field, f"{title}: {detail or 'failed rule: ' + rule['rule']}")

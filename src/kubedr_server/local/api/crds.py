@@ -12,7 +12,7 @@ from kubedr_server.local.api.deleting import CRD_FINALIZER, DeleteOptions, Delet
 from kubedr_server.local.api.errors import APIError
 from kubedr_server.local.api.paths import Target
 from kubedr_server.local.api.resources import ResourceType
-from kubedr_server.local.api.schemas import OBJECT_META, Schema, reference
+from kubedr_server.local.api.schemas import Definitions, Schema
 from kubedr_server.local.api.storage import Entry, StaleError
 
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
@@ -28,28 +28,19 @@ def version_rank(name: str) -> tuple[int, ...]:
     return (0, {None: 0, "beta": 1, "alpha": 2}[stage], -int(major), -int(minor or 0))
 
 
-def _complete(schema: Schema) -> Schema:
-    """Add what every object has to a custom resource's schema."""
+_SOME_KIND = "io.k8s.api.batch.v1.Job"
+
+
+def _complete(schema: Schema, definitions: Definitions) -> Schema:
+    """Add to a custom resource's schema what every object has, described as for built-in kinds."""
     complete = copy.deepcopy(schema)
-    text = {"type": "string"}
+    common = definitions.get(_SOME_KIND)["properties"]
     own = complete.setdefault("properties", {})
-    for name, about in (("apiVersion", _API_VERSION), ("kind", _KIND)):
-        own[name] = text | {"description": about}
-    own["metadata"] = reference(OBJECT_META) | {
-        "description": "Standard object's metadata. More info: " + _LINK
-    }
+    own |= {name: common[name] for name in ("apiVersion", "kind", "metadata")}
     return complete
 
 
-_CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
-_LINK = _CONVENTIONS + "#metadata"
-_API_VERSION = (
-    "The version of the API that the object is written in. More info: " + _CONVENTIONS + "#resources"
-)
-_KIND = "The kind of the object. More info: " + _CONVENTIONS + "#types-kinds"
-
-
-def resource_types(crd: Mapping[str, Any]) -> tuple[ResourceType, ...]:
+def resource_types(crd: Mapping[str, Any], definitions: Definitions) -> tuple[ResourceType, ...]:
     """Return the resource types of a CRD's served versions, preferred first."""
     spec = crd["spec"]
     names = spec["names"]
@@ -66,7 +57,7 @@ def resource_types(crd: Mapping[str, Any]) -> tuple[ResourceType, ...]:
             subresources=("status",) if "status" in (version.get("subresources") or {}) else (),
             singular=names.get("singular", ""),
             list_kind=names.get("listKind", ""),
-            schema=_complete(version["schema"]["openAPIV3Schema"]),
+            schema=_complete(version["schema"]["openAPIV3Schema"], definitions),
             columns=tuple(version.get("additionalPrinterColumns") or ()),
             selectable=tuple(field["jsonPath"] for field in version.get("selectableFields") or ()),
             unconditional_update=False,
@@ -99,7 +90,7 @@ class CRDController:
             return
         crd = entry.object
         if not self._conflict(crd):
-            registry.set_custom(key.name, resource_types(crd))
+            registry.set_custom(key.name, resource_types(crd, self._engine.definitions))
         await self._write_status(entry)
         if crd["metadata"].get("deletionTimestamp"):
             await self._clean_up(key)
@@ -150,7 +141,7 @@ class CRDController:
         """Delete the objects of a CRD that is being deleted, then let it go."""
         store = self._engine.store
         entry = store.get(key)
-        types = resource_types(entry.object) if entry else ()
+        types = resource_types(entry.object, self._engine.definitions) if entry else ()
         if entry is None or CRD_FINALIZER not in (entry.object["metadata"].get("finalizers") or []):
             return
         left = store.list(types[0].qualified) if types else []

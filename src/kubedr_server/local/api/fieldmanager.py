@@ -24,7 +24,7 @@ from kubedr_server.local.api.typed import Difference, DuplicateItemError, Typed
 _STATUS = "f:status"
 # Go always has these structs and lists, so that nobody comes to own the node itself.
 _ALWAYS = {f"f:{name}" for name in (
-    "spec", "status", "template", "jobTemplate", "containers", "source", "strategy",
+    "metadata", "spec", "status", "template", "jobTemplate", "containers", "source", "strategy",
     "involvedObject", "names", "versions", "roleRef", "loadBalancer",
 )}  # fmt: skip
 

@@ -59,6 +59,8 @@ class Patcher:
         custom = call.target.resource.custom
         accepted = [JSON_PATCH, MERGE_PATCH, *([] if custom else [STRATEGIC_PATCH]), APPLY_PATCH]
         if kind not in accepted:
+            if kind == STRATEGIC_PATCH:
+                raise errors.unsupported_media_type(accepted)
             raise errors.APIError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
         if kind == APPLY_PATCH:
             return self._apply_patch(call, body)

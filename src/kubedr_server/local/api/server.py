@@ -29,6 +29,21 @@ from kubedr_server.local.api.writing import Writer
 
 _KEEP_ALIVE_SECONDS = 120
 _SHUTDOWN_SECONDS = 3
+_BACKLOG = 2048
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind a port. asyncio turns off Nagle's delay only where the protocol is named, so name it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 class _Server(uvicorn.Server):
@@ -117,7 +132,7 @@ class LocalAPI:
         await stack.enter_async_context(background)
         reader = Reader(engine, self._rng)
         self._app = App(engine, reader, writer, deleter, credentials.token, self._logs, self._faults)
-        listener = socket.create_server((self._host, self._port), backlog=2048)
+        listener = _listen(self._host, self._port)
         stack.callback(listener.close)
         self.url = f"https://{self._host}:{listener.getsockname()[1]}"
         await asyncio.to_thread(pki.write_kubeconfig, self.kubeconfig, self.url, credentials)
