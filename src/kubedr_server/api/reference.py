@@ -169,7 +169,7 @@ def _rules(schema: JsonSchema) -> str:
 def _object_rules(schema: JsonSchema, path: str) -> Iterator[str]:
     """Return the rules on an object as a whole, each as an item of a list."""
     for rule in schema.get(VALIDATIONS, ()):
-        field = f"{path}{rule['fieldPath']}" if "fieldPath" in rule else path
+        field = (path + rule.get("fieldPath", "")).removeprefix(".")
         yield f"- `{field}` {_plain(rule['message'])}." if field else f"- {_plain(rule['message'])}."
 
 

@@ -77,8 +77,9 @@ ONE_WAY_TO_TRUST: Final = cel(
 
 POLICY_NAME: Final = cel(
     f"size(self.metadata.name) <= {MAX_POLICY_NAME_LENGTH}",
-    f"metadata.name may have at most {MAX_POLICY_NAME_LENGTH} characters, because its CronJob has the same name "
-    f"with '{CRONJOB_SUFFIX}' appended and that may have {MAX_CRONJOB_NAME}: choose a shorter name",
+    f"may have at most {MAX_POLICY_NAME_LENGTH} characters, because the policy's CronJob has this name with "
+    f"'{CRONJOB_SUFFIX}' appended and that may have {MAX_CRONJOB_NAME}: choose a shorter name",
+    fieldPath=".metadata.name",
 )
 
 SCHEDULE: Final = cel(

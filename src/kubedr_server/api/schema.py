@@ -46,8 +46,8 @@ _OF_EVERY_OBJECT: Final[JsonSchema] = {
         "type": "string",
     },
     "kind": {"description": "The kind of this object.", "type": "string"},
-    # What metadata may hold, the API server knows by itself; only the type may be given.
-    "metadata": {"type": "object"},
+    # What metadata may hold, the API server knows by itself. `name` is said so that a rule can point to it.
+    "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
 }
 
 
