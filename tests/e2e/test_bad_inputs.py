@@ -173,7 +173,8 @@ def test_an_etcd_that_is_not_there(kubectl: Kubectl, protection: Callable[..., P
     protected.policy = {"etcdEndpoint": endpoint}
     kubectl.apply(*protected.secrets(), protected.backup_location(), protected.backup_policy())
     _assert_location_ready(kubectl)
-    assert endpoint in _assert_backup_failed(kubectl, "failing", Reason.ETCD_UNREACHABLE)
+    port = endpoint.rpartition(":")[2]
+    assert port in _assert_backup_failed(kubectl, "failing", Reason.ETCD_UNREACHABLE)
     assert protected.s3.objects(protected.bucket, "snapshots") == []
 
     protected.policy = {}
