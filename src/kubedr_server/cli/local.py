@@ -9,16 +9,12 @@ from pathlib import Path
 
 import click
 
-from kubedr_server import server
-from kubedr_server.cli import local_run
-from kubedr_server.cli.local_run import LocalModeError, Options
 from kubedr_server.cli.local_state import AlreadyRunningError, Running, StateDirectory
-from kubedr_server.kube.errors import KubeError
 from kubedr_server.ops import logging as ops_logging
-from kubedr_server.ops.tls import CertificateError
+
+# What only `start` and `executor` need is imported there: the others answer at once.
 
 _STOP_SECONDS = 45.0
-_FAILURES = (OSError, LocalModeError, KubeError, CertificateError, server.ServerFailedError)
 
 
 def _default_directory() -> Path:
@@ -68,9 +64,11 @@ def start(
     log_level: str,
 ) -> None:
     """Run local mode in the foreground until Ctrl-C, SIGTERM or `kubedr local stop`."""
+    from kubedr_server.cli import local_run
+
     os.umask(0o077)  # keys, secrets and snapshots are the owner's alone
     state = StateDirectory(state_dir.absolute())
-    options = Options(state, port, namespace, not no_server, kubeconfig_out, tools_dir)
+    options = local_run.Options(state, port, namespace, not no_server, kubeconfig_out, tools_dir)
     ops_logging.set_up("text", log_level)
 
     def ready(running: Running) -> None:
@@ -80,7 +78,7 @@ def start(
         state.create()
         with state.claimed():
             asyncio.run(_until_signal(lambda stop: local_run.run(options, stop, ready)))
-    except (AlreadyRunningError, *_FAILURES) as error:
+    except (AlreadyRunningError, *local_run.FAILURES) as error:
         raise click.ClickException(str(error)) from error
     click.echo("Local mode has stopped. Its state is kept; the next start goes on with it.")
 
@@ -145,6 +143,8 @@ def executor(
     kubeconfig_path: Path, image: str, state_dir: Path, tools_dir: Path | None, log_level: str
 ) -> None:
     """Run only the executor: CronJobs, Jobs and pods of any API server that has no controllers of its own."""
+    from kubedr_server.cli import local_run
+
     os.umask(0o077)
     state = StateDirectory(state_dir.absolute())
     ops_logging.set_up("text", log_level)
@@ -159,7 +159,7 @@ def executor(
             asyncio.run(
                 _until_signal(lambda stop: local_run.run_executor(kubeconfig_path, settings, stop, ready))
             )
-    except (AlreadyRunningError, *_FAILURES) as error:
+    except (AlreadyRunningError, *local_run.FAILURES) as error:
         raise click.ClickException(str(error)) from error
 
 

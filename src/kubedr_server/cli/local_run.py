@@ -15,6 +15,7 @@ from kubedr_server import server
 from kubedr_server.api import crd
 from kubedr_server.cli.local_state import Running, StateDirectory
 from kubedr_server.kube.client import Client
+from kubedr_server.kube.errors import KubeError
 from kubedr_server.kube.resources import CRDS, NAMESPACES
 from kubedr_server.kube.transport import ClientSettings
 from kubedr_server.local.api.server import LocalAPI
@@ -24,6 +25,7 @@ from kubedr_server.local.executor.logs import PodLogs
 from kubedr_server.local.executor.objects import has_condition, utc_now
 from kubedr_server.local.executor.process import ProcessId
 from kubedr_server.local.executor.settings import ExecutorSettings
+from kubedr_server.ops.tls import CertificateError
 from kubedr_server.settings import SelfSigned, Settings
 
 LOOPBACK = "127.0.0.1"
@@ -37,6 +39,10 @@ _UNLIMITED = ClientSettings(qps=0)
 
 class LocalModeError(Exception):
     """Local mode cannot start; the message says what to change."""
+
+
+FAILURES = (OSError, LocalModeError, KubeError, CertificateError, server.ServerFailedError)
+"""What local mode can end with, and what is told in one sentence."""
 
 
 @dataclass(frozen=True)

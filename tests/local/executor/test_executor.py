@@ -1,5 +1,7 @@
 """The executor on an API: the embedded one and, where there is one, a real kube-apiserver."""
 
+import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,12 @@ import pytest
 
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.resources import CRONJOBS, JOBS, PODS, PVCS, SECRETS
+from kubedr_server.local.executor import outcome, process
 from kubedr_server.local.executor.job_pods import TRACKING_FINALIZER
 from kubedr_server.local.executor.logs import PodLogs
 from kubedr_server.local.executor.node import NODES
 from kubedr_server.local.executor.objects import has_condition
+from kubedr_server.local.executor.pod_status import Termination
 from support.eventually import eventually
 from support.executor import (
     cronjob,
@@ -24,6 +28,7 @@ from support.executor import (
     wait_gone,
     waiting_reason,
 )
+from support.kubectl import Kubectl
 
 pytestmark = pytest.mark.cluster
 
@@ -281,3 +286,65 @@ async def test_stopping_ends_what_runs_and_tells_it(
     seen = await client.get(PODS, namespace, "cut")
     assert (seen["status"]["phase"], seen["status"]["reason"]) == ("Failed", "Terminated")
     assert terminated(seen)["exitCode"] == 143
+
+
+async def a_bound_pod(client: Client, namespace: str, trace: Path) -> dict[str, Any]:
+    """Make a pod that an earlier executor may have run; it leaves a trace if it runs."""
+    return await client.create(
+        PODS, pod(namespace, "before", pod_spec("touch", str(trace), nodeName="kubedr-local"))
+    )
+
+
+async def test_an_outcome_that_was_not_told_any_more_is_told_after_a_restart(
+    client: Client, namespace: str, kubeconfig: Path, state_dir: Path, tmp_path: Path
+) -> None:
+    made = await a_bound_pod(client, namespace, tmp_path / "trace")
+    directory = state_dir / "pods" / made["metadata"]["uid"]
+    directory.mkdir(parents=True)
+    then = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    outcome.remember(directory / "outcome.json", Termination(4, "Error", "the result", then, then))
+    async with executor_on(kubeconfig, state_dir):
+        seen = await wait_for(client, PODS, namespace, "before", terminated)
+    end = terminated(seen)
+    assert (end["exitCode"], end["message"], end["finishedAt"]) == (4, "the result", "2026-03-01T12:00:00Z")
+    assert not (tmp_path / "trace").exists()
+
+
+async def test_a_pod_whose_process_is_gone_is_lost_and_not_run_again(
+    client: Client, namespace: str, kubeconfig: Path, state_dir: Path, tmp_path: Path
+) -> None:
+    made = await a_bound_pod(client, namespace, tmp_path / "trace")
+    directory = state_dir / "pods" / made["metadata"]["uid"]
+    directory.mkdir(parents=True)
+    process.write_record(directory / process.RECORD, process.ProcessId(2**22, 1, "an earlier boot"))
+    (directory / "termination-log").write_text('{"outcome": "half a result')
+    async with executor_on(kubeconfig, state_dir):
+        seen = await wait_for(client, PODS, namespace, "before", terminated)
+    assert (seen["status"]["phase"], seen["status"]["reason"]) == ("Failed", "NodeLost")
+    assert terminated(seen)["reason"] == "ContainerStatusUnknown"
+    assert terminated(seen)["message"] == '{"outcome": "half a result'
+    assert not (tmp_path / "trace").exists()
+
+
+async def test_what_is_left_of_a_deleted_pod_is_ended_and_removed(
+    client: Client, kubeconfig: Path, state_dir: Path
+) -> None:
+    left = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
+    identity = process.ProcessId.of(left.pid)
+    assert identity is not None
+    directory = state_dir / "pods" / "uid-of-a-pod-that-is-gone"
+    (directory / "volumes" / "keys").mkdir(parents=True)
+    process.write_record(directory / process.RECORD, identity)
+    async with executor_on(kubeconfig, state_dir):
+        assert await asyncio.wait_for(left.wait(), 5) == -15
+    assert not directory.exists()
+
+
+async def test_a_job_made_by_hand_from_a_cronjob_runs(
+    client: Client, namespace: str, logs: PodLogs, kubeconfig: Path
+) -> None:
+    await client.create(CRONJOBS, cronjob(namespace, "yearly", "@yearly", pod_spec("true"), suspend=True))
+    kubectl = Kubectl(kubeconfig, namespace)
+    await asyncio.to_thread(kubectl, "create", "job", "now", "--from=cronjob/yearly")
+    await wait_for(client, JOBS, namespace, "now", lambda o: has_condition(o, "Complete"))
+    await wait_for(client, CRONJOBS, namespace, "yearly", lambda o: o["status"].get("lastSuccessfulTime"))
