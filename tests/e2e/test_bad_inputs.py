@@ -42,7 +42,8 @@ def _assert_location_failed(kubectl: Kubectl, reason: Reason) -> str:
     assert sentence
     assert kubectl.events("BackupLocation", "location")["InitFailed"] == sentence
     selector = "kubedr.catalogicsoftware.com/operation=init"
-    assert _exit_codes(kubectl, selector) == {EXIT_CODES[reason]}
+    # An earlier attempt's pods may still be there: a lone kube-apiserver has no garbage collector.
+    assert EXIT_CODES[reason] in _exit_codes(kubectl, selector)
     return str(sentence)
 
 

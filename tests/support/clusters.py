@@ -55,10 +55,15 @@ def running_cluster(directory: Path) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def local_cluster(directory: Path, *, tools: Path | None = None) -> Iterator[Cluster]:
-    """Run local mode, whose pods find their programs in `tools` first."""
-    arguments = ["--tools-dir", str(tools or tools_directory(directory))]
-    with LocalMode(directory / "local", kubectl=program("kubectl"), arguments=arguments) as local:
+def local_cluster(directory: Path, *, only: Path | None = None) -> Iterator[Cluster]:
+    """Run local mode. With `only`, its pods find no programs but those in that directory."""
+    tools = only or tools_directory(directory)
+    environment = {**os.environ, "PATH": str(only)} if only else None
+    arguments = ["--tools-dir", str(tools)]
+    local = LocalMode(
+        directory / "local", kubectl=program("kubectl"), environment=environment, arguments=arguments
+    )
+    with local:
         yield Cluster(local.kubeconfig, "local")
 
 
