@@ -27,13 +27,13 @@ CONFIG = "config"
 _KEYS = "keys/"
 
 
-async def remove_dead_locks(bucket: Bucket, log: Log) -> int:
+async def remove_dead_locks(bucket: Bucket, log: Log, lifetime: timedelta = LOCK_LIFETIME) -> int:
     """Remove locks whose owner must be dead; return how many."""
     listing = await bucket.list("locks/")
     dead = [
         item
         for item in listing.objects
-        if not item.name.endswith("/") and listing.storage_time - item.modified > LOCK_LIFETIME
+        if not item.name.endswith("/") and listing.storage_time - item.modified > lifetime
     ]
     for item in dead:
         log.caution(
