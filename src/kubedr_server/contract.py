@@ -221,10 +221,11 @@ class RunResult(Model):
         while len(encoded := _encode(document)) > MAX_RESULT_BYTES:
             if document.warnings:
                 document = document.model_copy(update={"warnings": document.warnings[:-1]})
-            elif len(document.message) > 64:
-                keep = max(64, len(document.message) - (len(encoded) - MAX_RESULT_BYTES) - 1)
-                keep = min(keep, len(document.message) - 2)
-                document = document.model_copy(update={"message": document.message[:keep] + "…"})
+            elif len(message := document.message.encode()) > 64:
+                # Counted in bytes, as the limit is; a character that is cut through goes as a whole.
+                keep = len(message) - (len(encoded) - MAX_RESULT_BYTES) - len("…".encode())
+                shorter = message[: max(0, keep)].decode(errors="ignore") + "…"
+                document = document.model_copy(update={"message": shorter})
             else:
                 raise ValueError(f"a result of {len(encoded)} bytes does not fit into {MAX_RESULT_BYTES}")
         return encoded
