@@ -1,5 +1,6 @@
 """The pod that a runner works in: what all operations have in common, and how little it may do."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +60,7 @@ def pod_spec(
     if placement.affinity is not None:
         pod["affinity"] = placement.affinity
     if placement.tolerations is not None:
-        pod["tolerations"] = placement.tolerations
+        pod["tolerations"] = deepcopy(placement.tolerations)
     if settings.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
     if settings.priority_class_name is not None:
@@ -102,7 +103,7 @@ def _container(
         "command": contract.command(operation),
         "env": list(part.env),
         "volumeMounts": list(part.mounts),
-        "resources": settings.resources if resources is None else resources,
+        "resources": deepcopy(settings.resources if resources is None else resources),
         "terminationMessagePath": contract.TERMINATION_MESSAGE_PATH,
         # Never the log's end: what is not a result must not be taken for one.
         "terminationMessagePolicy": "File",
