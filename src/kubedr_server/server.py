@@ -258,6 +258,8 @@ async def _controllers(settings: Settings, client: Client, registry: CollectorRe
     runner = RunnerSettings(
         image=settings.runner_image,
         cluster_id="",
+        image_pull_policy=settings.runner_image_pull_policy,
+        image_pull_secrets=settings.runner_image_pull_secrets,
         service_account_name=settings.runner_service_account,
     )
     controller_settings = ControllerSettings(runner=runner, namespace=settings.watch_namespace)

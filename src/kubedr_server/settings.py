@@ -6,9 +6,11 @@ Secret objects), so they may be printed.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 LogFormat = Literal["json", "text"]
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+PULL_POLICIES: tuple[PullPolicy, ...] = get_args(PullPolicy)
 
 DEFAULT_WEBHOOK_PORT = 9443
 DEFAULT_METRICS_PORT = 8080
@@ -68,6 +70,10 @@ class Settings:
     """Make and rotate a certificate of our own instead of reading one."""
 
     runner_image: str = ""
+    runner_image_pull_policy: PullPolicy = "IfNotPresent"
+    runner_image_pull_secrets: tuple[str, ...] = ()
+    """The names of the Secrets that the image is pulled with, in the namespace of each backup pod."""
+
     runner_service_account: str = "kubedr-runner"
     leader_elect: bool = True
     log_format: LogFormat = "json"

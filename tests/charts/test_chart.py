@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -13,10 +14,13 @@ from kubedr_server.manifests.webhooks import (
     mutating_configuration,
     validating_configuration,
 )
+from kubedr_server.server import LEASE_NAME
 from support.tools import program
 
 CHART = Path(__file__).parents[2] / "charts" / "kubedr"
 MODES = ["cert-manager", "self-signed"]
+OLDEST_KUBERNETES = "1.30"
+"""As Chart.yaml's kubeVersion says."""
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,6 +68,83 @@ def test_every_option_that_the_deployment_gives_is_one_that_serve_takes(mode: st
     assert args[0] == "serve"
     known = {option for parameter in serve.params for option in parameter.opts}
     assert {each.partition("=")[0] for each in args[1:]} <= known
+
+
+def test_serve_understands_what_the_deployment_gives() -> None:
+    from kubedr_server.cli.serve import serve
+
+    sets = ('imagePullSecrets=[{"name":"a"},{"name":"b"}]', 'runner.image.pullPolicy="Always"')
+    args = arguments(render('tls.mode="self-signed"', *sets))
+    found = serve.make_context("serve", args[1:]).params
+    assert found["runner_image_pull_policy"] == "Always"
+    assert found["runner_image_pull_secret"] == ("a", "b")
+    assert found["mutating_webhook_config_name"] == "kubedr-system-kubedr"
+    assert found["validating_webhook_config_name"] == "kubedr-system-kubedr"
+    assert found["self_signed_secret"] == "kubedr-webhook-tls"
+    assert found["service"] == "kubedr-webhook"
+
+
+def test_serve_takes_a_list_of_pull_secrets_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kubedr_server.cli.serve import serve
+
+    monkeypatch.setenv("KUBEDR_RUNNER_IMAGE_PULL_SECRET", "a b")
+    monkeypatch.setenv("KUBEDR_RUNNER_IMAGE_PULL_POLICY", "Never")
+    found = serve.make_context("serve", [], auto_envvar_prefix="KUBEDR").params
+    assert found["runner_image_pull_secret"] == ("a", "b")
+    assert found["runner_image_pull_policy"] == "Never"
+
+
+def test_the_role_names_the_lease_that_the_server_holds() -> None:
+    role = one(render(), "Role", "kubedr-server")
+    named = [rule for rule in role["rules"] if rule["resources"] == ["leases"] and "resourceNames" in rule]
+    assert [rule["resourceNames"] for rule in named] == [[LEASE_NAME]]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("everywhere", ["true", "false"])
+@pytest.mark.parametrize("version", [OLDEST_KUBERNETES, kubernetes_validate.latest_version()])
+def test_kubernetes_knows_every_field_of_every_object(mode: str, everywhere: str, version: str) -> None:
+    objects = render(
+        f'tls.mode="{mode}"',
+        f"allNamespaces={everywhere}",
+        'imagePullSecrets=[{"name":"pull"}]',
+        'nodeSelector={"disk":"fast"}',
+        'podAnnotations={"a":"b"}',
+        'podLabels={"c":"d"}',
+        'affinity={"nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[]}}',
+    )
+    ours = [each for each in objects if not each["apiVersion"].startswith("cert-manager.io/")]
+    assert len(objects) - len(ours) == (2 if mode == "cert-manager" else 0)
+    for each in ours:
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+@pytest.mark.parametrize("issuer", ["{}", '{"name":"my-ca","kind":"ClusterIssuer"}'])
+def test_cert_manager_makes_the_secret_that_is_mounted(issuer: str) -> None:
+    """Against the fields of cert-manager.io/v1, which no schema here knows."""
+    objects = render('tls.mode="cert-manager"', f"tls.certManager.issuerRef={issuer}")
+    certificate = one(objects, "Certificate", "kubedr-webhook")
+    assert certificate["apiVersion"] == "cert-manager.io/v1"
+    assert certificate["spec"] == {
+        "secretName": "kubedr-webhook-tls",
+        "duration": "2160h",
+        "renewBefore": "720h",
+        "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
+        "usages": ["server auth"],
+        "dnsNames": ["kubedr-webhook.kubedr-system.svc", "kubedr-webhook.kubedr-system.svc.cluster.local"],
+        "issuerRef": json.loads(issuer) or {"name": "kubedr-webhook", "kind": "Issuer"},
+    }
+    issuers = [each for each in objects if each["kind"] == "Issuer"]
+    if issuer == "{}":
+        assert [each["apiVersion"] for each in issuers] == ["cert-manager.io/v1"]
+        assert [each["spec"] for each in issuers] == [{"selfSigned": {}}]
+    else:
+        assert issuers == []
+    pod = one(objects, "Deployment", "kubedr-server")["spec"]["template"]["spec"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "tls"]
+    assert volume["secret"]["secretName"] == certificate["spec"]["secretName"]
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "tls"]
+    assert f"--tls-cert-dir={mount['mountPath']}" in arguments(objects)
 
 
 @pytest.mark.parametrize("mode", MODES)

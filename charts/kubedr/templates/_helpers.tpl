@@ -55,15 +55,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources:
     - backuplocations/finalizers
     - metadatabackuppolicies/finalizers
-    - metadatabackuprecords/finalizers
     - metadatarestores/finalizers
   verbs: [update]
 - apiGroups: [batch]
-  resources: [cronjobs, jobs]
+  resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
+# A CronJob belongs to its policy, and is deleted with it.
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]

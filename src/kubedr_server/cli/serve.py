@@ -18,7 +18,9 @@ from kubedr_server.settings import (
     DEFAULT_SERVICE,
     DEFAULT_VALIDATING_CONFIGURATION,
     DEFAULT_WEBHOOK_PORT,
+    PULL_POLICIES,
     LogFormat,
+    PullPolicy,
     SelfSigned,
     Settings,
     SettingsError,
@@ -59,6 +61,17 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Outside a cluster, with --self-signed: apply both webhook configurations with this base URL.",
 )
 @click.option("--runner-image", default="", help="The image of the backup pods.")
+@click.option(
+    "--runner-image-pull-policy",
+    type=click.Choice(PULL_POLICIES),
+    default="IfNotPresent",
+    help="When nodes pull it.",
+)
+@click.option(
+    "--runner-image-pull-secret",
+    multiple=True,
+    help="A Secret that it is pulled with, in each namespace with policies. May be given again.",
+)
 @click.option("--runner-service-account", default="kubedr-runner", help="Their service account.")
 @click.option("--leader-elect/--no-leader-elect", default=True, help="Reconcile only while leading.")
 @click.option("--drain-seconds", type=float, default=5.0, help="How long to serve on after SIGTERM.")
@@ -79,6 +92,8 @@ def serve(
     validating_webhook_config_name: str,
     register_url: str | None,
     runner_image: str,
+    runner_image_pull_policy: PullPolicy,
+    runner_image_pull_secret: tuple[str, ...],
     runner_service_account: str,
     leader_elect: bool,
     drain_seconds: float,
@@ -87,7 +102,8 @@ def serve(
 ) -> None:
     """Serve the admission webhooks and run the controllers.
 
-    Every option can be given in the environment, too: --runner-image is KUBEDR_RUNNER_IMAGE.
+    Every option can be given in the environment, too: --runner-image is KUBEDR_RUNNER_IMAGE. The values of
+    an option that may be given again have spaces between them there.
     """
     certificates = SelfSigned(
         secret=self_signed_secret,
@@ -107,6 +123,8 @@ def serve(
             tls_cert_dir=tls_cert_dir,
             self_signed=certificates if self_signed else None,
             runner_image=runner_image,
+            runner_image_pull_policy=runner_image_pull_policy,
+            runner_image_pull_secrets=runner_image_pull_secret,
             runner_service_account=runner_service_account,
             leader_elect=leader_elect,
             drain_seconds=drain_seconds,
