@@ -114,12 +114,11 @@ class _Spoiler:
     fault: Fault
 
     async def spoil(self, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        count = 0
-        async for line in lines:
-            if count >= self.fault.after_lines:
-                break
+        for _ in range(self.fault.after_lines):
+            line = await anext(lines, None)
+            if line is None:
+                return
             yield line
-            count += 1
         if self.fault.hang:
             await asyncio.Event().wait()
         if self.fault.cut:

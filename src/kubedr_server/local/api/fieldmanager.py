@@ -195,7 +195,7 @@ class FieldManager:
         found = self._typed.mistakes(config, schema_of(call.target.resource))
         if found:
             text = found[0] if len(found) == 1 else "errors:\n" + "\n".join(f"  {each}" for each in found)
-            raise self._untypable(call, text)
+            raise self._untypable(call, config, text)
 
     def apply_new(self, call: Call, config: Object) -> Object:
         """Return the object that an apply to nothing makes."""
@@ -215,7 +215,7 @@ class FieldManager:
         try:
             named = self._typed.fields(config, schema)
         except DuplicateItemError as error:
-            raise self._duplicate(call, error) from None
+            raise self._duplicate(call, config, error) from None
         mine = frozenset(path for path in named if self._applies(call, path))
         last = managers.get(me, Owned(EMPTY, ""))
         owned_now = with_parents(mine)
@@ -271,12 +271,13 @@ class FieldManager:
             raise _conflict(conflicts)
         return updated
 
-    def _duplicate(self, call: Call, error: DuplicateItemError) -> errors.APIError:
+    def _duplicate(self, call: Call, config: Object, error: DuplicateItemError) -> errors.APIError:
         why = f"{show(error.path)}: duplicate entries for key {show((error.element,))}"
-        return self._untypable(call, why)
+        return self._untypable(call, config, why)
 
-    def _untypable(self, call: Call, why: str) -> errors.APIError:
+    def _untypable(self, call: Call, config: Object, why: str) -> errors.APIError:
         target = call.target
         group = f"{target.resource.api_version}, Kind={target.resource.kind}"
-        name = "/".join(filter(None, (target.namespace, target.name)))
+        meta = config["metadata"]
+        name = f"{meta.get('namespace', '')}/{meta.get('name', '')}"
         return errors.APIError(500, "", f"failed to create typed patch object ({name}; {group}): {why}")

@@ -33,7 +33,7 @@ class Preparer:
             if mistake:
                 raise bad_request(f"{what}: {mistake}")
         unknown = self._engine.structure.prune(obj, schema_of(resource))
-        problems += [f'unknown field "{path}"' for path in sorted(unknown)]
+        problems += [f'unknown field "{path}"' for path in unknown]
         self.report(call, what, problems)
         if not isinstance(obj.get("metadata"), dict):
             obj["metadata"] = {}

@@ -107,7 +107,10 @@ def parse_fields(selector: str, resource: ResourceType) -> Matcher | None:
         else:
             raise bad_request(f"invalid selector: '{part}'; can't understand '{part}'")
         if path not in known:
-            raise bad_request(f"field label not supported: {path}")
+            if resource.custom or resource.qualified in _FIELDS:
+                raise bad_request(f"field label not supported: {path}")
+            names = ", ".join(f'"{name}"' for name in sorted(known))
+            raise bad_request(f'"{path}" is not a known field selector: only {names}')
         terms.append((path, operator != "!=", value))
     if not terms:
         return None

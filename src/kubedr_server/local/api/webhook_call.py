@@ -94,8 +94,17 @@ class WebhookClient:
         except TimeoutError:
             raise CallError(f'failed to call webhook: Post "{full}": context deadline exceeded') from None
         except (aiohttp.ClientError, OSError) as error:
-            raise CallError(f'failed to call webhook: Post "{full}": {error}') from None
+            raise CallError(f'failed to call webhook: Post "{full}": {_why(error)}') from None
         return _read(body, str(request["uid"]))
+
+
+def _why(error: Exception) -> str:
+    """Return a connection's failure without the client's own objects."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"tls: failed to verify certificate: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"dial tcp {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+    return str(error) or type(error).__name__
 
 
 def _read(body: bytes, uid: str) -> Answer:
