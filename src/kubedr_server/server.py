@@ -140,9 +140,16 @@ async def run(
         webhook_socket = _bind(stack, settings.bind, settings.port)
         port = serving.port_of(webhook_socket)
         running = Running(port, serving.port_of(operations))
+        certificate: ServingCertificate | None = None
+
+        async def webhooks_answer() -> str | None:
+            current = certificate.current if certificate else None
+            return await call_self(settings.bind, port, current, datetime.now(UTC))
+
+        # Before anyone can ask: without a check we would be ready while there is no certificate yet.
+        health.add("webhooks", webhooks_answer)
         await stack.enter_async_context(serving.Listener(create_app(registry, health), operations).serving())
         certificate = await _certificate(stack, settings, asking, registry, port, vital)
-        health.add("webhooks", lambda: call_self(settings.bind, port, certificate.current, datetime.now(UTC)))
         webhooks = create_webhooks(
             registry, ClusterReferences(asking), reference_timeout=settings.reference_timeout_seconds
         )
