@@ -241,7 +241,7 @@ async def test_a_fault_of_ours_is_told_with_the_uid_and_without_the_object(
     def broken(*_: Any) -> Any:
         raise RuntimeError("canary-of-the-object")
 
-    monkeypatch.setattr("kubedr_server.admission.cron.parse", broken)
+    monkeypatch.setattr("kubedr_server.api.cron.parse", broken)
     status, body = await post(json.dumps(review_of(policy(), uid="u-7")).encode())
     response = json.loads(body)["response"]
     assert status == 200

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from kubedr_server.admission import cron, names, paths, pods, schema, timezone, urls
+from kubedr_server.admission import names, paths, pods, schema, timezone, urls
 from kubedr_server.admission.facts import NOTHING, Context, Facts, Wanted, missing_keys, missing_object
 from kubedr_server.admission.field import Errors, FieldError
 from kubedr_server.admission.rules import (
@@ -22,6 +22,7 @@ from kubedr_server.admission.rules import (
     spec_of,
     text_of,
 )
+from kubedr_server.api import cron
 from kubedr_server.api.kinds import METADATA_BACKUP_POLICY
 from kubedr_server.api.metadata_backup_policy import (
     ETCD_CREDENTIAL_KEYS,

@@ -4,15 +4,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kubedr_server.local.executor import cron, schedule
-from kubedr_server.local.executor.schedule import Due, Next
+from kubedr_server.api import cron_times
+from kubedr_server.api.cron_times import Next
+from kubedr_server.local.executor import schedule
+from kubedr_server.local.executor.schedule import Due
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
 def every(minutes: int) -> Next:
-    return cron.parse(f"*/{minutes} * * * *", UTC)
+    return cron_times.parse(f"*/{minutes} * * * *", UTC)
 
 
 def test_nothing_is_due_before_the_first_time() -> None:
@@ -47,7 +49,7 @@ def test_after_any_gap_the_most_recent_is_found(gap: timedelta) -> None:
 
 
 def test_irregular_schedules_find_their_most_recent_time_too() -> None:
-    january = cron.parse("*/5 9-17 * 1 mon-fri", UTC)
+    january = cron_times.parse("*/5 9-17 * 1 mon-fri", UTC)
     due = schedule.most_recent(january, datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 8, 1, tzinfo=UTC))
     assert due is not None
     assert due.time == datetime(2026, 1, 30, 17, 55, tzinfo=UTC)

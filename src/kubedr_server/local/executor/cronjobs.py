@@ -4,11 +4,13 @@ import copy
 from datetime import datetime, timedelta
 from typing import Any
 
+from kubedr_server.api import cron_times
+from kubedr_server.api.cron_times import Next
 from kubedr_server.kube.cache import Key
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.errors import AlreadyExists, KubeError, NamespaceTerminating, NotFound
 from kubedr_server.kube.resources import CRONJOBS, JOBS
-from kubedr_server.local.executor import cron, job_status, schedule
+from kubedr_server.local.executor import job_status, schedule
 from kubedr_server.local.executor.events import Record
 from kubedr_server.local.executor.objects import (
     Clock,
@@ -23,7 +25,6 @@ from kubedr_server.local.executor.objects import (
     stamp,
     uid_of,
 )
-from kubedr_server.local.executor.schedule import Next
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 _TOO_MANY = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
@@ -100,16 +101,16 @@ class CronJobController:
     ) -> timedelta | None:
         spec = cronjob["spec"]
         try:
-            zone = cron.zone_of(spec.get("timeZone"))
-        except cron.ScheduleError:
+            zone = cron_times.zone_of(spec.get("timeZone"))
+        except cron_times.ScheduleError:
             message = f"invalid timeZone: {spec['timeZone']!r}"
             self._record(cronjob, "Warning", "UnknownTimeZone", message)
             return None
         if spec.get("suspend"):
             return None
         try:
-            following = cron.parse(spec["schedule"], zone)
-        except cron.ScheduleError as error:
+            following = cron_times.parse(spec["schedule"], zone)
+        except cron_times.ScheduleError as error:
             message = f'unparseable schedule: "{spec["schedule"]}" : {error}'
             self._record(cronjob, "Warning", "UnparseableSchedule", message)
             return None

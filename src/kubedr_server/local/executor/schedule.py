@@ -1,11 +1,9 @@
 """Which run of a CronJob is due: the arithmetic of Kubernetes' CronJob controller, without any I/O."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-Next = Callable[[datetime], datetime | None]
-"""Returns the first scheduled time after a moment, or None if there is none for years."""
+from kubedr_server.api.cron_times import Next
 
 MANY = 100
 """More missed runs than this are worth a warning."""

@@ -8,8 +8,8 @@ from croniter import croniter
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kubedr_server.admission import cron
-from kubedr_server.admission.cron import CronError, Every, Schedule
+from kubedr_server.api import cron
+from kubedr_server.api.cron import CronError, Every, Schedule
 
 MONTHS = ("JAN", "feb", "Mar", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 WEEKDAYS = ("SUN", "mon", "Tue", "WED", "THU", "FRI", "SAT")

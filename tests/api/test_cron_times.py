@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from kubedr_server.api import cron_times
 from kubedr_server.api.cron import Schedule
 from kubedr_server.api.cron import parse as read
-from kubedr_server.local.executor import cron
-from kubedr_server.local.executor.cron import ScheduleError
+from kubedr_server.api.cron_times import ScheduleError
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)  # a Sunday
 
@@ -35,9 +35,9 @@ NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)  # a Sunday
 def test_the_next_time_is_that_of_kubernetes(text: str, expected: str | None) -> None:
     if expected is None:
         with pytest.raises(ScheduleError):
-            cron.parse(text, UTC)
+            cron_times.parse(text, UTC)
         return
-    assert cron.parse(text, UTC)(NOW) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+    assert cron_times.parse(text, UTC)(NOW) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -48,34 +48,34 @@ def test_the_next_time_is_that_of_kubernetes(text: str, expected: str | None) ->
 )  # fmt: skip
 def test_what_kubernetes_refuses_is_refused(text: str) -> None:
     with pytest.raises(ScheduleError):
-        cron.parse(text, UTC)
+        cron_times.parse(text, UTC)
 
 
 def test_a_leap_day_that_is_too_far_away_is_never_due() -> None:
-    assert cron.parse("0 0 29 2 *", UTC)(datetime(2097, 1, 1, tzinfo=UTC)) is None
+    assert cron_times.parse("0 0 29 2 *", UTC)(datetime(2097, 1, 1, tzinfo=UTC)) is None
 
 
 def test_a_schedule_is_read_in_its_time_zone() -> None:
-    following = cron.parse("0 3 * * *", cron.zone_of("Europe/Berlin"))
+    following = cron_times.parse("0 3 * * *", cron_times.zone_of("Europe/Berlin"))
     assert following(NOW) == datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
     assert following(datetime(2026, 7, 1, tzinfo=UTC)) == datetime(2026, 7, 1, 1, 0, tzinfo=UTC)
 
 
 def test_an_hour_that_the_clocks_skip_is_left_out_and_the_day_after_is_not() -> None:
     # 29 March 2026: 02:00 in Berlin becomes 03:00.
-    following = cron.parse("30 2 * * *", cron.zone_of("Europe/Berlin"))
+    following = cron_times.parse("30 2 * * *", cron_times.zone_of("Europe/Berlin"))
     assert following(datetime(2026, 3, 28, 2, 0, tzinfo=UTC)) == datetime(2026, 3, 30, 0, 30, tzinfo=UTC)
 
 
 def test_a_midnight_that_the_clocks_skip_does_not_hide_its_day() -> None:
     # 6 September 2026: midnight in Santiago becomes 01:00.
-    following = cron.parse("0 12 6 9 *", cron.zone_of("America/Santiago"))
+    following = cron_times.parse("0 12 6 9 *", cron_times.zone_of("America/Santiago"))
     assert following(datetime(2026, 9, 5, 12, tzinfo=UTC)) == datetime(2026, 9, 6, 15, 0, tzinfo=UTC)
 
 
 def test_an_hour_that_comes_twice_is_counted_twice() -> None:
     # 25 October 2026: 03:00 in Berlin becomes 02:00.
-    following = cron.parse("0 * * * *", cron.zone_of("Europe/Berlin"))
+    following = cron_times.parse("0 * * * *", cron_times.zone_of("Europe/Berlin"))
     first = datetime(2026, 10, 25, 0, 0, tzinfo=UTC)
     second = following(first)
     assert second == datetime(2026, 10, 25, 1, 0, tzinfo=UTC)
@@ -85,7 +85,7 @@ def test_an_hour_that_comes_twice_is_counted_twice() -> None:
 def test_times_are_found_in_their_order_and_none_is_left_out(text: str) -> None:
     schedule = read(text)
     assert isinstance(schedule, Schedule)
-    following, found = cron.parse(text, UTC), NOW
+    following, found = cron_times.parse(text, UTC), NOW
     for _ in range(30):
         after = following(found)
         assert after is not None
@@ -98,11 +98,11 @@ def test_times_are_found_in_their_order_and_none_is_left_out(text: str) -> None:
 
 
 def test_every_is_counted_from_the_last_time() -> None:
-    assert cron.parse("@every 1h30m", UTC)(NOW) == datetime(2026, 3, 1, 13, 30, 30, tzinfo=UTC)
-    assert cron.parse("@every 10ms", UTC)(NOW) == datetime(2026, 3, 1, 12, 0, 31, tzinfo=UTC)
+    assert cron_times.parse("@every 1h30m", UTC)(NOW) == datetime(2026, 3, 1, 13, 30, 30, tzinfo=UTC)
+    assert cron_times.parse("@every 10ms", UTC)(NOW) == datetime(2026, 3, 1, 12, 0, 31, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("name", ["Europe/Nowhere", "../etc/passwd", ""])
 def test_an_unknown_time_zone_is_told(name: str) -> None:
     with pytest.raises(ScheduleError, match="unknown time zone"):
-        cron.zone_of(name)
+        cron_times.zone_of(name)

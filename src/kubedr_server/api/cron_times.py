@@ -4,12 +4,15 @@ It goes by the wall clock of the time zone, from the largest unit to the smalles
 skip is left out, and one that they repeat comes twice for a schedule that names no hour.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from kubedr_server.api.cron import CronError, Every, Schedule
 from kubedr_server.api.cron import parse as read
-from kubedr_server.local.executor.schedule import Next
+
+Next = Callable[[datetime], datetime | None]
+"""Returns the first scheduled time after a moment, or None if there is none for years."""
 
 _YEARS = 5
 """A schedule without a time for so long has none: 29 February comes every four years, but for 2100."""
