@@ -198,6 +198,7 @@ async def test_a_deleted_pod_may_end_in_order(
     script = f"trap 'echo ended > {tmp_path}/trace; exit 0' TERM; echo up; while :; do sleep 0.1; done"
     await client.create(PODS, pod(namespace, "polite", pod_spec("sh", "-c", script)))
     await wait_for(client, PODS, namespace, "polite", is_running)
+    assert await anext(logs.read(namespace, "polite", "main", follow=True)) == b"up\n"
     await client.delete(PODS, namespace, "polite")
     await wait_gone(client, PODS, namespace, "polite")
     assert (tmp_path / "trace").read_text() == "ended\n"
@@ -286,6 +287,17 @@ async def test_stopping_ends_what_runs_and_tells_it(
     seen = await client.get(PODS, namespace, "cut")
     assert (seen["status"]["phase"], seen["status"]["reason"]) == ("Failed", "Terminated")
     assert terminated(seen)["exitCode"] == 143
+
+
+async def test_stopping_leaves_pods_that_have_not_started(
+    client: Client, namespace: str, kubeconfig: Path, state_dir: Path
+) -> None:
+    spec = pod_spec("true", volumes=[{"name": "keys", "secret": {"secretName": "later"}}])
+    async with executor_on(kubeconfig, state_dir):
+        await client.create(PODS, pod(namespace, "waits", spec))
+        await wait_for(client, PODS, namespace, "waits", waiting_reason)
+    seen = await client.get(PODS, namespace, "waits")
+    assert seen["status"]["phase"] == "Pending"
 
 
 async def a_bound_pod(client: Client, namespace: str, trace: Path) -> dict[str, Any]:

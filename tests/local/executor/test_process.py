@@ -108,7 +108,7 @@ def lines(path: Path) -> list[str]:
 
 def test_lines_are_written_whole_however_they_come(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    writer = LogWriter(path.open("ab"), clock)
+    writer = LogWriter(path.open("ab", buffering=0), clock)
     writer("stdout", b"one\ntw")
     writer("stderr", b"else\n")
     writer("stdout", b"o\nrest")
@@ -121,6 +121,13 @@ def test_lines_are_written_whole_however_they_come(tmp_path: Path) -> None:
         "stdout P rest",
     ]
     assert lines(path)[0].startswith("2026-03-01T12:00:00.000005Z ")
+
+
+def test_a_full_disk_loses_lines_and_not_the_program() -> None:
+    with open("/dev/full", "ab", buffering=0) as full:  # noqa: PTH123 - a device, not a path to handle
+        writer = LogWriter(full, clock)
+        writer("stdout", b"one\n")
+        writer("stdout", b"two\n")
 
 
 async def test_a_long_line_comes_back_as_it_was(tmp_path: Path) -> None:

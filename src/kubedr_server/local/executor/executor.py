@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from kubedr_server.kube.cache import Key
+from kubedr_server.kube.errors import Outdated, Transient
 from kubedr_server.kube.events import EventRecorder
 from kubedr_server.kube.resources import CRONJOBS, JOBS, PODS, PVCS
 from kubedr_server.local.executor.api_client import ExecutorClient
@@ -24,6 +25,8 @@ from kubedr_server.local.executor.scheduler import Scheduler
 from kubedr_server.local.executor.settings import ExecutorSettings
 
 _FLUSH_SECONDS = 2.0
+_REGISTER_SECONDS = 15.0
+_PAUSE_SECONDS = 0.2
 
 
 class Executor:
@@ -80,7 +83,7 @@ class Executor:
         self._recording = asyncio.create_task(self._recorder.run(), name="executor events")
         try:
             # The node comes first: without it no pod has a place. Leftovers go before anything new starts.
-            await self._node.reconcile(self._node_key)
+            await self._register()
             self._node_loop.requeue(self._node_key, HEARTBEAT.total_seconds())
             existing = {uid_of(pod) for pod in (await self._client.list(PODS)).items}
             await self._kubelet.clean_up(existing)
@@ -103,6 +106,19 @@ class Executor:
         """Wait until the executor fails, which only a fault in it can bring about. Raises that fault."""
         if self._working is not None:
             await asyncio.shield(self._working)
+
+    async def _register(self) -> None:
+        """Register the node; an API that has only just started may need a moment."""
+        deadline = asyncio.get_running_loop().time() + _REGISTER_SECONDS
+        while True:
+            try:
+                await self._node.reconcile(self._node_key)
+            except (Outdated, Transient):
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                return
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -93,7 +93,7 @@ class Kubelet:
         self._stopping = True
         tasks = {task for _, task in self._pods.values()}
         for pod, _ in self._pods.values():
-            pod.end(Ending(self._runtime.settings.shutdown_grace, *_STOPPED))
+            pod.end(Ending(self._runtime.settings.shutdown_grace, *_STOPPED, spare_waiting=True))
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=self._runtime.settings.shutdown_grace * 2)

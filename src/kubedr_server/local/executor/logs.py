@@ -4,28 +4,39 @@ A line of the file is `<time> <stdout|stderr> <F|P> <text>`; P marks a part of a
 """
 
 import asyncio
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from kubedr_server.local.executor.objects import Clock, Object, name_of, namespace_of, uid_of
+
+logger = logging.getLogger(__name__)
 
 MAX_LINE = 16 * 1024
 _POLL_SECONDS = 0.1
 _PIECE = 256 * 1024
 
 
+class _File(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+    def close(self) -> None: ...
+
+
 class LogWriter:
     """Writes a container's log, one line at a time as they come."""
 
-    def __init__(self, file: BinaryIO, clock: Clock) -> None:
+    def __init__(self, file: _File, clock: Clock) -> None:
+        """Write to an unbuffered file."""
         self._file = file
         self._clock = clock
         self._rest: dict[str, bytes] = {}
+        self._lossy = False
 
     def __call__(self, stream: str, data: bytes) -> None:
         """Take bytes of a stream; empty bytes end it, and what is left of its last line is written."""
@@ -43,8 +54,16 @@ class LogWriter:
         elif rest:
             written.append(self._line(stream, b"P", rest))
         if written:
-            self._file.write(b"".join(written))
-            self._file.flush()
+            self._write(b"".join(written))
+
+    def _write(self, data: bytes) -> None:
+        """Append, or do without: on a full disk the program must still be able to end well."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            if not self._lossy:
+                logger.warning("a pod's log loses lines: %s", error)
+            self._lossy = True
 
     def _line(self, stream: str, tag: bytes, text: bytes) -> bytes:
         now = self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -89,7 +108,7 @@ class PodLogs:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._open.add(path)
-        return LogWriter(os.fdopen(descriptor, "ab"), self._clock)
+        return LogWriter(os.fdopen(descriptor, "ab", buffering=0), self._clock)
 
     def end(self, pod: Object, container: str) -> None:
         """Say that nothing more will come, so that those who follow the log stop."""

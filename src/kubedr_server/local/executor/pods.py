@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from kubedr_server.local.executor.pod_status import KILLED, Termination
 from kubedr_server.local.executor.settings import ExecutorSettings
 from kubedr_server.local.executor.volumes import MountError
 
+logger = logging.getLogger(__name__)
+
 _CANNOT_START = 128
 _STATUS_RETRY_SECONDS = 1.0
 _LOG_LINES, _LOG_BYTES = 80, 2048
@@ -36,6 +39,8 @@ class Ending:
     grace: float
     reason: str = ""
     message: str = ""
+    spare_waiting: bool = False
+    """A pod that has not started stays as it is, to be started another time."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Pod:
         """Have the pod end. The first reason counts; later calls can only make it faster."""
         if self._ending is None or ending.grace < self._ending.grace:
             first = self._ending or ending
-            self._ending = Ending(ending.grace, first.reason, first.message)
+            self._ending = replace(first, grace=ending.grace)
             self._told.set()
 
     async def run(self) -> None:
@@ -80,7 +85,7 @@ class Pod:
                 end = await self._run(plan)
         if end is not None:
             await self._write(lambda pod, now: pod_status.ended(pod, end, now))
-        elif self._ending is not None:
+        elif self._ending is not None and not self._ending.spare_waiting:
             ending = self._ending
             await self._write(
                 lambda pod, now: pod_status.never_started(pod, ending.reason, ending.message, now)
@@ -151,7 +156,10 @@ class Pod:
             log.close()
             runtime.logs.end(self._pod, name)
         # From here on a restart tells this outcome, and not that the process was lost.
-        await asyncio.to_thread(outcome.remember, self._outcome_path, end)
+        try:
+            await asyncio.to_thread(outcome.remember, self._outcome_path, end)
+        except OSError as error:
+            logger.warning("pod %s: its outcome cannot be kept for a restart: %s", name_of(self._pod), error)
         return end
 
     async def _watch(self, plan: Plan, program: process.Process, began: datetime) -> Termination:
@@ -181,7 +189,7 @@ class Pod:
             raise
         over.set()
         # Not cancelled: a request that is under way could arrive after the last status.
-        await telling
+        await asyncio.gather(telling, return_exceptions=True)
         message = await asyncio.to_thread(self._message, plan.termination_message, code)
         ending = self._ending or Ending(0)
         reason = "Completed" if code == 0 else "Error"
