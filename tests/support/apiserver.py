@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,8 +36,10 @@ def assets() -> Path | None:
 class ApiServer:
     """kube-apiserver and its etcd, as a context manager. `kubeconfig` is an administrator's."""
 
-    def __init__(self, folder: Path, programs: Path) -> None:
+    def __init__(self, folder: Path, programs: Path, arguments: Sequence[str] = ()) -> None:
+        """`arguments` are further ones of kube-apiserver."""
         self._folder = folder
+        self._arguments = tuple(arguments)
         self._programs = programs
         self._processes: list[subprocess.Popen[bytes]] = []
         self._etcd_port, self._peer_port, port = free_ports(3)
@@ -138,6 +141,7 @@ class ApiServer:
             "--allow-privileged=true",
             # Without a controller manager nobody makes the service accounts that it asks for.
             "--disable-admission-plugins=ServiceAccount",
+            *self._arguments,
         )
         self._wait(f"{self.url}/readyz", 60.0)
 
