@@ -10,6 +10,7 @@ from kubedr_server.api.conditions import Reason
 from kubedr_server.contract import EXIT_CODES, Env, Operation
 from support.etcd import EtcdServer
 from support.runner import RunnerPod
+from support.tools import program
 
 pytestmark = [pytest.mark.storage, pytest.mark.fault]
 
@@ -98,6 +99,24 @@ def test_an_incomplete_snapshot_of_the_same_run_is_not_taken_for_a_backup(
     again = pod.done(Operation.BACKUP, same_run)
     assert any("incomplete" in warning for warning in again.result.warnings)
     assert [item["id"] for item in pod.snapshots()] == [again.snapshot_id]
+
+
+def test_restics_exit_code_3_is_a_failure_and_its_snapshot_is_forgotten(
+    pod: RunnerPod, etcd_server: EtcdServer, tmp_path: Path
+) -> None:
+    etcd_server.put("exit", "3")
+    pod.done(Operation.INIT)
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    (folder / "restic").write_text(
+        f'#!/bin/sh\n"{program("restic")}" "$@" || exit\ncase "$*" in *" backup "*) exit 3;; esac\n'
+    )
+    (folder / "restic").chmod(0o755)
+    ended = pod.run(Operation.BACKUP, {"PATH": f"{folder}:{pod.settings['PATH']}"})
+    assert ended.result.reason is Reason.BACKUP_INCOMPLETE, ended.log
+    assert ended.exit_code == EXIT_CODES[Reason.BACKUP_INCOMPLETE]
+    assert pod.snapshots() == []
+    pod.done(Operation.BACKUP)
 
 
 def test_the_deadline_ends_a_run_and_is_named(busy_pod: RunnerPod, etcd_server: EtcdServer) -> None:

@@ -91,7 +91,8 @@ def test_a_line_that_tells_no_retry_means_nothing() -> None:
         (10, "repository does not exist", Reason.REPOSITORY_NOT_FOUND),
         (11, "repository is already locked by PID 7 on node-1 by root (UID 0)", Reason.REPOSITORY_LOCKED),
         (12, "wrong password or no key found", Reason.WRONG_REPOSITORY_PASSWORD),
-        (130, "context canceled", Reason.REPOSITORY_FAILED),
+        (130, "context canceled", Reason.CANCELLED),
+        (-9, "", Reason.REPOSITORY_FAILED),
         (99, "something new", Reason.REPOSITORY_FAILED),
     ],
 )

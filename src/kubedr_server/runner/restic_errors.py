@@ -117,6 +117,16 @@ def ended(returncode: int, message: str, endpoint: str, bucket: str, repository:
             "password "
             "it was made with into the Secret that spec.credentials of the BackupLocation names.",
         )
+    if returncode == 130:
+        return RunFailureError(
+            Reason.CANCELLED, "restic was interrupted from outside before it was done: run it again."
+        )
+    if returncode < 0:
+        return RunFailureError(
+            Reason.REPOSITORY_FAILED,
+            f"restic was killed by signal {-returncode}, perhaps for want of memory: look at the pod's "
+            "limits (spec.resources of the policy) and the node's log.",
+        )
     if _DISK.search(message):
         return RunFailureError(Reason.DISK_FULL, f"restic found no space left: {one_line(message)[:300]}")
     known = diagnose(message, endpoint, bucket)

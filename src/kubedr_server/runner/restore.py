@@ -39,8 +39,7 @@ async def restore(settings: RestoreSettings, context: Run) -> Outcome:
             open_repository(settings.repository, settings.run, context, directory) as restic,
         ):
             result = await _bring(settings, context, restic, etcdutl, target)
-        # Not to be interrupted between the first file and the last: it is only renaming.
-        await asyncio.shield(asyncio.to_thread(target.finish, SNAPSHOT_FILE))
+        await _finish(target)
     finally:
         await asyncio.to_thread(target.discard)
     return Outcome(
@@ -50,6 +49,15 @@ async def restore(settings: RestoreSettings, context: Run) -> Outcome:
         f"{SNAPSHOT_FILE}.",
         restore=result,
     )
+
+
+async def _finish(target: Target) -> None:
+    """Move the files into place, to the end: who stops the run now gets a whole restore, not half of one."""
+    finishing = asyncio.ensure_future(asyncio.to_thread(target.finish, SNAPSHOT_FILE))
+    try:
+        await asyncio.shield(finishing)
+    except asyncio.CancelledError:
+        await finishing
 
 
 async def _bring(

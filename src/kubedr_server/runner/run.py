@@ -69,7 +69,6 @@ def execute(
     """Run a sequence, write its result, return the exit code."""
     log = Log(sys.stderr, utc_now)
     result = asyncio.run(_run(operation, read_settings, sequence, environ, log))
-    write_result(result, environ.get(Env.RESULT_PATH), log)
     return 0 if result.succeeded else EXIT_CODES[result.reason]
 
 
@@ -160,7 +159,7 @@ async def _run(
         log.tell(message)
     else:
         log.fail(message)
-    return RunResult(
+    result = RunResult(
         operation=operation,
         outcome="Succeeded" if reason is Reason.SUCCEEDED else "Failed",
         reason=reason,
@@ -173,6 +172,9 @@ async def _run(
         backup=outcome.backup if outcome else None,
         restore=outcome.restore if outcome else None,
     )
+    # Before the event loop is closed: that waits for threads, such as one that still resolves a name.
+    write_result(result, environ.get(Env.RESULT_PATH), log)
+    return result
 
 
 async def _with_deadline(seconds: float, work: Awaitable[Outcome]) -> Outcome:
@@ -185,7 +187,7 @@ async def _with_deadline(seconds: float, work: Awaitable[Outcome]) -> Outcome:
             raise
         raise RunFailureError(
             Reason.DEADLINE_EXCEEDED,
-            f"The run was not done within its {seconds:.0f} seconds and was stopped: its log tells the step "
+            f"The run was not done within its {seconds:g} seconds and was stopped: its log tells the step "
             "it was at. Look for what is slow there, or raise the deadline.",
         ) from None
 
