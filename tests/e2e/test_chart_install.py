@@ -12,6 +12,7 @@ from support.chart_release import (
     CONFIGURATION,
     RELEASE,
     SETTINGS,
+    Asked,
     Release,
     embedded_api,
     real_api,
@@ -20,7 +21,7 @@ from support.chart_release import (
 from support.kubectl import Kubectl, Object, condition
 from support.protection import Protection, restore
 
-pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow, pytest.mark.timeout(300)]
 
 APIS = ["embedded", *(["kube-apiserver"] if assets() else [])]
 GROUP = "kubedr.catalogicsoftware.com"
@@ -77,38 +78,39 @@ def test_an_installed_release_protects_an_etcd(
             _assert_elsewhere_nothing_is_known(release)
 
 
-def test_an_upgrade_and_an_uninstall_leave_crds_and_custom_resources(
-    release: Release, protection: Callable[..., Protection]
-) -> None:
-    protected = protection()
-    protected.location = {"credentials": "not-there-yet"}
-    kept = protected.backup_location()
-    kept["metadata"]["name"] = "kept"
+def test_an_upgrade_and_an_uninstall_leave_crds_and_custom_resources(release: Release) -> None:
     kubectl = release.kubectl
+    kept = _location("kept")
     with release.serving():
         kubectl.apply(kept)
-        before = _kept(kubectl)
-        bundles = _bundles(kubectl)
+        before, bundles = _kept(kubectl), _bundles(kubectl)
         release.disconnect()
-        release.helm(
-            "upgrade",
-            RELEASE,
-            str(CHART),
-            *settings({**SETTINGS, "logging.level": "info", "replicaCount": "3"}),
-        )
-        assert kubectl.get("deployment", f"{RELEASE}-server")["spec"]["replicas"] == 3
-        assert "--log-level=info" in release.arguments()
-        assert _bundles(kubectl) == bundles, "the CAs that the server has written are the server's"
+        changed = {**SETTINGS, "allNamespaces": "true", "replicaCount": "3"}
+        release.helm("upgrade", RELEASE, str(CHART), *settings(changed))
         release.connect()
+        assert kubectl.get("deployment", f"{RELEASE}-server")["spec"]["replicas"] == 3
+        assert _bundles(kubectl) == bundles, "the CAs that the server has written are the server's"
         assert "Required value" in kubectl.refusal({**kept, "spec": {}})
         assert _kept(kubectl) == before
+    with release.serving():
+        _assert_looks_after_all_namespaces(release)
     release.helm("uninstall", RELEASE)
     assert _kept(kubectl) == before
-    assert kubectl("get", "deployments,services,roles,validatingwebhookconfigurations", "-o", "name") in (
-        "",
-        "service/kubernetes\n",
-    )
+    gone = "deployments,roles,rolebindings,serviceaccounts,pdb,validatingwebhookconfigurations"
+    assert kubectl("get", gone, "-o", "name").split() == []
     kubectl("delete", "backuplocation", "kept", "--timeout=20s")  # nothing of KubeDR is needed for that
+
+
+def _assert_looks_after_all_namespaces(release: Release) -> None:
+    refused = _refused(release)
+    elsewhere = Kubectl(release.kubeconfig, "default")
+    elsewhere.apply(_location("anywhere"))
+    found = elsewhere.until(
+        "backuplocation", "anywhere", lambda each: bool(condition(each, "Ready").get("message"))
+    )
+    assert "not-there" in condition(found, "Ready")["message"]
+    elsewhere("delete", "backuplocation", "anywhere")
+    assert _refused(release) == refused
 
 
 def _protect(kubectl: Kubectl, protected: Protection) -> None:
@@ -166,7 +168,7 @@ def _assert_is_guarded(kubectl: Kubectl, protected: Protection) -> None:
 
 def _assert_allowed_what_it_asks(release: Release) -> None:
     asked, granted = release.asked(), release.granted()
-    assert [each for each in asked if each.code == 403] == []
+    assert _refused(release) == []
     used = {each.permission for each in asked}
     assert used <= granted
     assert granted - used <= set(MAY_BE_UNUSED), "what is allowed must be used, or be explained"
@@ -176,14 +178,23 @@ def _assert_allowed_what_it_asks(release: Release) -> None:
 def _assert_elsewhere_nothing_is_known(release: Release) -> None:
     """In a namespace that is not looked after, the webhooks judge without knowing what else is there."""
     elsewhere = Kubectl(release.kubeconfig, "default")
-    spec = {"url": "https://s3.example.com", "bucketName": "bucket", "credentials": "not-there"}
-    location = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "BackupLocation", "spec": spec}
-    location |= {"metadata": {"name": "elsewhere"}}
-    answer = elsewhere.answer("apply", "-f", "-", stdin=json.dumps(location))
+    answer = elsewhere.answer("apply", "-f", "-", stdin=json.dumps(_location("elsewhere")))
     assert (answer.exit_code, answer.stderr) == (0, "")
-    refused = {(each.namespace, each.permission) for each in release.asked() if each.code == 403}
+    refused = {(each.namespace, each.permission) for each in _refused(release)}
     assert refused == {("default", ("", "secrets", "get"))}
     elsewhere("delete", "backuplocation", "elsewhere")
+
+
+def _refused(release: Release) -> list[Asked]:
+    """Return the requests that RBAC has refused; none where there is no RBAC."""
+    return [each for each in release.asked() if each.code == 403]
+
+
+def _location(name: str) -> Object:
+    """Make a BackupLocation that cannot work: its Secret is not there."""
+    spec = {"url": "https://s3.example.com", "bucketName": "bucket", "credentials": "not-there"}
+    metadata = {"name": name}
+    return {"apiVersion": f"{GROUP}/v1alpha1", "kind": "BackupLocation", "metadata": metadata, "spec": spec}
 
 
 def _kept(kubectl: Kubectl) -> dict[str, str]:
