@@ -162,3 +162,9 @@ def test_what_is_served_can_be_asked(kubectl: Kubectl, widgets: str) -> None:
     ]
     assert "example.com/v1" in kubectl("api-versions").split()
     assert kubectl("auth", "can-i", "create", "jobs") == "yes\n"
+
+
+def test_a_kind_that_is_not_served_is_told_as_such(kubectl: Kubectl) -> None:
+    words = kubectl.refusal({"apiVersion": "example.net/v1", "kind": "Nothing", "metadata": {"name": "one"}})
+    assert 'no matches for kind "Nothing" in version "example.net/v1"' in words
+    assert "ensure CRDs are installed first" in words

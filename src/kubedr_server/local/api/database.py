@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS log (
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 FORMAT = "1"
+_LOCK_SECONDS = 0.5
 
 T = TypeVar("T")
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -66,10 +67,21 @@ class Database:
 
     def _open(self) -> None:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(self._path, isolation_level=None)
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=_LOCK_SECONDS)
         self._connection = connection
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode=WAL")
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            connection.close()
+            self._connection = None
+            if "locked" not in str(error):
+                raise
+            raise RuntimeError(
+                f"{self._path} is in use by another process: stop that one, or take another state directory"
+            ) from None
         connection.execute("PRAGMA synchronous=FULL")
         connection.executescript(_SCHEMA)
         connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (FORMAT,))

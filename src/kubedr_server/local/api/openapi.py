@@ -20,6 +20,7 @@ _V3_REFERENCE = "#/components/schemas/"
 _V2_REFERENCE = "#/definitions/"
 _STORED = "#/$defs/"
 _JSON = "application/json"
+_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 _INFO = {"title": "Kubernetes", "version": KUBERNETES_VERSION}
 _SHARED = ("Status", "DeleteOptions", "WatchEvent", "ObjectMeta", "ListMeta")
 _WRITE_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation")
@@ -50,6 +51,8 @@ class OpenAPI:
         if self._built != self._registry.generation:
             self._built, self._documents = self._registry.generation, {}
         accept = headers.get("accept", "") or _JSON
+        if path == "/openapi/v2" and _V2_PROTOBUF in accept:
+            return Response(_empty_v2(), media_type=_V2_PROTOBUF.replace("@", "."))
         if not any(each in accept for each in (_JSON, "*/*", "application/*")):
             raise APIError(406, "NotAcceptable", f"only the following media types are accepted: {_JSON}")
         name = path.removeprefix("/openapi/").strip("/")
@@ -156,6 +159,17 @@ class OpenAPI:
             return target
         # In OpenAPI nothing may stand beside a reference, in version 2 it is ignored.
         return {"allOf": [target]} | beside if prefix == _V3_REFERENCE else target | beside
+
+
+def _empty_v2() -> bytes:
+    """Return a document of version 2 without definitions, in protobuf.
+
+    kubectl asks for it when an object's kind is not served at all, and reads no other format; with
+    nothing in it, kubectl goes on to say that there is no such kind.
+    """
+    version = KUBERNETES_VERSION.encode()
+    info = b"\x0a" + bytes([len("Kubernetes")]) + b"Kubernetes" + b"\x12" + bytes([len(version)]) + version
+    return b"\x0a\x032.0" + b"\x12" + bytes([len(info)]) + info
 
 
 def _hash(body: bytes) -> str:
