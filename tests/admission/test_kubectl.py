@@ -46,7 +46,7 @@ def _refusals(stderr: str) -> dict[str, str]:
 def test_the_whole_table_gets_the_same_verdict_through_an_api_server(cluster: Cluster) -> None:
     kubectl = cluster.new_namespace("admission")
     documents = _documents(kubectl.namespace)
-    stream = "\n---\n".join(json.dumps(document) for document in documents.values())
+    stream = "\n".join(json.dumps(document) for document in documents.values())
     answer = kubectl.answer("create", "--dry-run=server", "--validate=false", "-f", "-", stdin=stream)
     accepted = set(re.findall(r"/(case-[0-9]+) created", answer.stdout))
     refused = _refusals(answer.stderr)
