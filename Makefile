@@ -65,9 +65,10 @@ tools: venv ## Get etcd, restic, kubectl, helm and the S3 server, unless they ar
 	@$(BIN)/python -m kubedr_server.local.tools install --dir $(TOOLS) $(DEMO_PROGRAMS) helm
 
 image: ## Build the backup image (IMAGE=name:tag)
-	@builder=$$(command -v docker || command -v podman || command -v buildah) || { \
-	  echo "docker, podman or buildah is needed to build an image" >&2; exit 1; }; \
-	set -x; "$$builder" build -t '$(IMAGE)' -f images/backup/Dockerfile .
+	@if docker info >/dev/null 2>&1; then builder=docker; \
+	else builder=$$(command -v podman || command -v buildah) || { \
+	  echo "A running docker, podman or buildah is needed to build an image" >&2; exit 1; }; fi; \
+	set -x; "$$builder" build -t '$(IMAGE)' -f images/backup/Dockerfile $(ARGS) .
 
 clean: ## Remove what was made here: .venv, .tools and caches
 	rm -rf $(VENV) $(TOOLS) .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
