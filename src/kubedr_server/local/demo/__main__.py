@@ -113,12 +113,16 @@ def _alone(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
-    """Let a SIGTERM or a closed terminal end the demo as Ctrl-C does: with its servers."""
+    """Let a SIGTERM or a closed terminal end the demo as Ctrl-C does: with its servers.
+
+    SIGINT is among them because a shell starts background jobs with it ignored, and Python leaves that so.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
