@@ -57,7 +57,8 @@ $(STAMP): pyproject.toml
 	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not: try 'make PYTHON=python3.12 …'" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "Python's venv module is missing. On Debian: apt-get install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv --upgrade-deps $(VENV)
+	@# One that works is only brought up to date; one that another Python made is not built upon.
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear --upgrade-deps $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[local]' --group dev
 	@touch $@
 
