@@ -59,6 +59,7 @@ $(STAMP): pyproject.toml
 	  echo "Python's venv module is missing. On Debian: apt-get install python3-venv" >&2; exit 1; }
 	@# One that works is only brought up to date; one that another Python made is not built upon.
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear --upgrade-deps $(VENV)
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'  # the first that knows --group
 	$(BIN)/python -m pip install --quiet --editable '.[local]' --group dev
 	@touch $@
 
