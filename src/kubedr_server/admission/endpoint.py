@@ -9,11 +9,12 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from kubedr_server.admission import review, status
+from kubedr_server.admission import large, review, status
 from kubedr_server.admission.judge import RULES
 from kubedr_server.admission.review import NotAReviewError, Request, WrongReviewError
 from kubedr_server.ops.admission_metrics import AdmissionMetrics
@@ -58,6 +59,8 @@ class Load:
 
     requests: int = 0
     bytes: int = 0
+    reading_large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """One large body is parsed at a time; the others wait, and are counted in `bytes`."""
 
 
 class Webhook:
@@ -102,8 +105,7 @@ class Webhook:
         if media_type != b"application/json":
             raise _HTTPError(415, "the body must be application/json")
         deadline = time.monotonic() + _MARGIN * _timeout(scope.get("query_string", b""))
-        body = await self._read(headers, receive, deadline)
-        started = time.perf_counter()
+        body, started = await self._read(headers, receive, deadline)
         try:
             uid, document, request = review.parse(body)
         except NotAReviewError as error:
@@ -112,7 +114,10 @@ class Webhook:
         self._seconds.observe(time.perf_counter() - started)
         return encoded
 
-    async def _read(self, headers: dict[bytes, bytes], receive: Receive, deadline: float) -> bytes:
+    async def _read(
+        self, headers: dict[bytes, bytes], receive: Receive, deadline: float
+    ) -> tuple[bytes, float]:
+        """Return the body, and when its last byte was there."""
         load, counted = self._load, 0
         if load.requests > load.max_requests:
             raise _overloaded()
@@ -121,9 +126,10 @@ class Webhook:
             raise _too_large()
         chunks: list[bytes] = []
         size = 0
+        complete = False
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                while True:
+                while not complete:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise ConnectionError("the client has gone")
@@ -137,9 +143,16 @@ class Webhook:
                         counted = size
                         if load.bytes > load.max_bytes:
                             raise _overloaded()
-                    if not message.get("more_body", False):
-                        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                    complete = not message.get("more_body", False)
+                ended = time.perf_counter()
+                body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                if size <= SMALL_BODY:
+                    return body, ended
+                async with load.reading_large:
+                    return await large.trimmed(body), ended
         except TimeoutError as error:
+            if complete:
+                raise _overloaded() from error
             raise _HTTPError(408, "the body did not come in time") from error
         finally:
             load.bytes -= counted
@@ -209,6 +222,7 @@ def _place(error: Exception) -> str:
     return place
 
 
+@lru_cache(maxsize=64)
 def _timeout(query: bytes) -> float:
     """Return the seconds that the API server gives us (`?timeout=5s`); its default if it does not say."""
     given = parse_qs(query.decode("latin-1")).get("timeout", [""])[0] if query else ""

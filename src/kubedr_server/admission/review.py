@@ -5,12 +5,11 @@ metadata, which nobody here looks at.
 """
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from kubedr_server.admission.status import Status
 from kubedr_server.api.group import GROUP
@@ -159,4 +158,4 @@ def _answer(response: dict[str, Any], warnings: Sequence[str]) -> dict[str, Any]
 
 def encode(document: Any) -> bytes:
     """Write JSON as it is sent."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return to_json(document)

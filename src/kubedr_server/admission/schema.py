@@ -107,10 +107,15 @@ def with_defaults(rule: Rule, value: dict[str, Any]) -> dict[str, Any]:
     for name, below in rule.properties.items():
         present = result.get(name)
         if present is None and below.default is not None:
-            result[name] = copy.deepcopy(below.default)
+            result[name] = _fresh(below.default)
         elif isinstance(present, dict) and below.properties:
             result[name] = with_defaults(below, present)
     return result
+
+
+def _fresh(default: Any) -> Any:
+    """Return a default that may be changed without changing the rule."""
+    return copy.deepcopy(default) if isinstance(default, dict | list) else default
 
 
 def check(rule: Rule, value: Any, path: Path, errors: Errors) -> None:
