@@ -18,6 +18,8 @@ from weakref import WeakKeyDictionary
 
 import uvicorn
 
+from kubedr_server.ops.connection import Connection
+
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS: Final = 120
@@ -64,6 +66,7 @@ class Listener:
         self._silence = silence_seconds
         config = uvicorn.Config(
             application,
+            http=Connection,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -100,16 +103,12 @@ class Listener:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.monotonic()
             for connection in list(self._server.server_state.connections):
-                if not _waits_for_headers(connection):
+                if not isinstance(connection, Connection):
+                    continue
+                if not connection.waits_for_headers:
                     since.pop(connection, None)
                 elif now - since.setdefault(connection, now) >= self._silence:
                     connection.transport.close()
-
-
-def _waits_for_headers(connection: Any) -> bool:
-    cycle = connection.cycle
-    busy = cycle is not None and not cycle.response_complete
-    return not busy and connection.timeout_keep_alive_task is None
 
 
 def bind(host: str, port: int) -> socket.socket:
