@@ -3,6 +3,7 @@
 import json
 import secrets
 from pathlib import Path
+from typing import Any
 
 from kubedr_server.local.demo.console import DemoError
 from kubedr_server.local.demo.documents import LOCATION, POLICY
@@ -111,10 +112,10 @@ class Story:
 
     def _make_policy(self, etcd: Etcd) -> None:
         with self._console.step("Say what is backed up, and when") as step:
-            self._apply("policy.yaml", self._policy(etcd, "*/10 * * * *"))
+            self._apply("policy.yaml", self._policy(etcd, "0 */6 * * *"))
             self._kubectl("wait", "--for=condition=Scheduled", "metadatabackuppolicy/demo", _WAIT)
             self._kubectl("get", "cronjobs")
-            step.proof = "CronJob demo-backup-cronjob, every 10 minutes"
+            step.proof = "CronJob demo-backup-cronjob, every six hours"
 
     def _back_up(self) -> tuple[str, int]:
         """Back up; return the snapshot's id and etcd's revision in it."""
@@ -124,7 +125,7 @@ class Story:
             self._kubectl("wait", "--for=condition=BackupSucceeded", "metadatabackuppolicy/demo", _WAIT)
             self._kubectl("get", "metadatabackuprecords")
             self._kubectl("get", "events", "--sort-by=.lastTimestamp", only=["Succeeded", "REASON"])
-            record = self._only_record()
+            record = self._record_of("first-backup")
             status = record["status"]
             snapshot = str(status.get("fullSnapshotId") or record["spec"]["snapshotId"])
             step.proof = (
@@ -206,14 +207,17 @@ class Story:
             raise DemoError(f"the certificates in {restored} differ from those that were backed up")
         return len(self._certificates)
 
-    def _only_record(self) -> dict[str, dict[str, str]]:
-        items = json.loads(self._stage.kubectl_output("get", "metadatabackuprecords", "--output=json"))[
-            "items"
-        ]
-        if len(items) != 1:
-            raise DemoError(f"there are {len(items)} records after one backup")
-        record: dict[str, dict[str, str]] = items[0]
-        return record
+    def _record_of(self, job: str) -> dict[str, dict[str, str]]:
+        """Return the record of a Job's backup: the schedule may have made another meanwhile."""
+        run = self._get("job", job)["metadata"]["uid"]
+        records: list[dict[str, dict[str, str]]] = self._get("metadatabackuprecords")["items"]
+        for record in records:
+            if record.get("status", {}).get("runId") == run:
+                return record
+        raise DemoError(f"there is no MetadataBackupRecord of the Job {job}")
+
+    def _get(self, *what: str) -> Any:
+        return json.loads(self._stage.kubectl_output("get", *what, "--output=json"))
 
     def _policy(self, etcd: Etcd, schedule: str) -> str:
         return POLICY.format(
