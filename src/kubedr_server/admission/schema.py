@@ -181,7 +181,12 @@ def _check_string(rule: Rule, value: str, path: Path, errors: Errors) -> None:
 
 def _matches(pattern: str, value: str) -> bool:
     """Match as the API server does: in Python alone, `$` also fits before a line feed at the end."""
-    return re.search(re.sub(r"(?<!\\)\$$", r"\\Z", pattern), value) is not None
+    return _compiled(pattern).search(value) is not None
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", pattern))
 
 
 def _check_object(rule: Rule, value: dict[str, Any], path: Path, errors: Errors) -> None:
