@@ -21,7 +21,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-stop test check format generate venv tools image clean
+.PHONY: help demo demo-stop bench-admission test check format generate venv tools image clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,10 @@ demo-stop: ## End a demo that was left running
 
 test: venv tools ## Run all tests (ARGS='-k name' for some of them)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+bench-admission: venv ## Measure the webhooks beside kopf's; writes docs/design/benchmarks.md
+	$(BIN)/python -m pip install --quiet --group bench
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.admission $(ARGS)
 
 check: venv ## Check format, lint, types, layers, and that generated files are up to date
 	$(BIN)/ruff format --check $(SOURCES)
