@@ -99,21 +99,27 @@ class BoltFile:
             root, sequence = pages.BUCKET_HEADER.unpack_from(value)
             yield Bucket(name, sequence, root, b"" if root else bytes(value[pages.BUCKET_HEADER.size :]))
 
-    def records(self, bucket: Bucket) -> Iterator[tuple[bytes, bytes]]:
-        """Yield a bucket's records in key order. etcd nests no buckets: one inside is an error."""
-        items = self._tree(bucket.root) if bucket.root else self._leaf(bucket.root, bucket.inline)
+    def records(self, bucket: Bucket, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Yield a bucket's records in key order, or from the last to the first.
+
+        etcd nests no buckets: one inside is an error.
+        """
+        if bucket.root:
+            items = self._tree(bucket.root, backwards=backwards)
+        else:
+            items = self._leaf(bucket.root, bucket.inline, backwards=backwards)
         previous: bytes | None = None
         for flags, key, value in items:
             if flags & pages.BUCKET_ELEMENT:
                 raise CorruptPageError(bucket.root, f"bucket {bucket.name!r} holds a bucket {key!r}")
-            if previous is not None and key <= previous:
+            if previous is not None and ((key >= previous) if backwards else (key <= previous)):
                 raise CorruptPageError(
                     bucket.root, f"keys of bucket {bucket.name!r} are out of order at {key!r}"
                 )
             previous = key
             yield key, value
 
-    def _tree(self, root: int) -> Iterator[tuple[int, bytes, bytes]]:
+    def _tree(self, root: int, *, backwards: bool = False) -> Iterator[tuple[int, bytes, bytes]]:
         stack = [(root, 0)]
         while stack:
             number, depth = stack.pop()
@@ -121,10 +127,10 @@ class BoltFile:
                 raise CorruptPageError(number, "the tree is deeper than any real one")
             flags, count, page = self._page(number)
             if flags & pages.LEAF:
-                yield from self._leaf(number, page)
+                yield from self._leaf(number, page, backwards=backwards)
             elif flags & pages.BRANCH:
                 children = self._children(number, count, page)
-                stack.extend((child, depth + 1) for child in reversed(children))
+                stack.extend((child, depth + 1) for child in (children if backwards else reversed(children)))
             else:
                 raise CorruptPageError(number, f"neither a leaf nor a branch (flags {flags:#x})")
 
@@ -152,21 +158,25 @@ class BoltFile:
         unpack, size = pages.BRANCH_ELEMENT.unpack_from, pages.BRANCH_ELEMENT.size
         return [unpack(page, pages.PAGE_HEADER.size + index * size)[2] for index in range(count)]
 
-    def _leaf(self, number: int, page: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    def _leaf(
+        self, number: int, page: bytes, *, backwards: bool = False
+    ) -> Iterator[tuple[int, bytes, bytes]]:
         if len(page) < pages.PAGE_HEADER.size:
             raise CorruptPageError(number, "an inline leaf is cut")
         _, flags, count, _ = pages.PAGE_HEADER.unpack_from(page)
         if not flags & pages.LEAF:
             raise CorruptPageError(number, "an inline bucket's page is no leaf")
-        offset, end = pages.PAGE_HEADER.size, len(page)
-        if offset + count * pages.LEAF_ELEMENT.size > end:
+        offset, size, end = pages.PAGE_HEADER.size, pages.LEAF_ELEMENT.size, len(page)
+        if offset + count * size > end:
             raise CorruptPageError(number, f"{count} leaf elements do not fit")
-        for element_flags, position, key_size, value_size in pages.LEAF_ELEMENT.iter_unpack(
-            page[offset : offset + count * pages.LEAF_ELEMENT.size]
-        ):
+        elements = list(pages.LEAF_ELEMENT.iter_unpack(page[offset : offset + count * size]))
+        if backwards:
+            elements.reverse()
+            offset, size = offset + (count - 1) * size, -size
+        for element_flags, position, key_size, value_size in elements:
             key_at = offset + position
             value_at = key_at + key_size
             if value_at + value_size > end:
                 raise CorruptPageError(number, "a record reaches past the page's end")
             yield element_flags, page[key_at:value_at], page[value_at : value_at + value_size]
-            offset += pages.LEAF_ELEMENT.size
+            offset += size

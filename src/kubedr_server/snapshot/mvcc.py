@@ -4,6 +4,7 @@ A key is a revision: 8 bytes main, `_`, 8 bytes sub, big-endian, and `t` behind 
 (etcd `server/storage/mvcc/revision.go`). A value is a protobuf `mvccpb.KeyValue`.
 """
 
+import re
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -11,6 +12,12 @@ from kubedr_server.snapshot.errors import CorruptRecordError
 
 KEY_BUCKET: Final = b"key"
 REVISION: Final = Struct(">QcQ")
+
+# The fields of a KeyValue between its key and its value, in the order in which etcd writes them:
+# create_revision, mod_revision, version, and the value's length.
+_AFTER_KEY: Final = re.compile(
+    rb"(?:\x10V)?(?:\x18V)?(?:\x20(V))?(?:\x2a(V))?".replace(b"V", rb"[\x80-\xff]*[\x00-\x7f]")
+)
 
 
 class Revision(NamedTuple):
@@ -30,6 +37,19 @@ class KeyValue(NamedTuple):
     version: int
     value: bytes
     lease: int
+
+
+class Head(NamedTuple):
+    """A record without its value.
+
+    `version` says how often the key was written since it was created; the value lies in the record from
+    `value_start` to `value_end`.
+    """
+
+    key: bytes
+    version: int
+    value_start: int
+    value_end: int
 
 
 def parse_revision(key: bytes) -> Revision:
@@ -64,6 +84,24 @@ def parse_key_value(data: bytes) -> KeyValue:
         else:
             raise CorruptRecordError(f"field {field} has wire type {wire}, which no KeyValue has")
     return KeyValue(texts[1], numbers[2], numbers[3], numbers[4], texts[5], numbers[6])
+
+
+def parse_head(data: bytes) -> Head:
+    """Read what `parse_key_value` reads, without the value, and several times faster.
+
+    Raises CorruptRecordError.
+    """
+    if data[:1] == b"\x0a":
+        size, at = _varint(data, 1)
+        if at + size <= len(data) and (fields := _AFTER_KEY.match(data, at + size)):
+            version = _varint(fields[1], 0)[0] if fields[1] else 0
+            start = fields.end()
+            end = start + _varint(fields[2], 0)[0] if fields[2] else start
+            if end <= len(data):
+                return Head(data[at : at + size], version, start, end)
+    parsed = parse_key_value(data)
+    start = data.rfind(parsed.value) if parsed.value else len(data)
+    return Head(parsed.key, parsed.version, start, start + len(parsed.value))
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
