@@ -26,6 +26,10 @@ class Operation(StrEnum):
     BACKUP = "backup"
     RESTORE = "restore"
     FORGET = "forget"
+    HEALTH = "health"
+    CHECK = "check"
+    PRUNE = "prune"
+    DRILL = "drill"
 
 
 def command(operation: Operation) -> list[str]:
@@ -62,6 +66,9 @@ class Env(StrEnum):
 
     REPOSITORY_REGION = "KUBEDR_REPOSITORY_REGION"
 
+    REPOSITORY_PROXY = "KUBEDR_REPOSITORY_PROXY"
+    """The HTTP proxy through which the storage is reached; the pod's own proxy variables do not count."""
+
     CLUSTER_ID = "KUBEDR_CLUSTER_ID"
     """The uid of the cluster's kube-system namespace: which cluster a snapshot is of."""
 
@@ -76,6 +83,26 @@ class Env(StrEnum):
 
     CERTIFICATES_DIR = "KUBEDR_CERTIFICATES_DIR"
     """The directory that is backed up beside etcd; not set if the policy names none."""
+
+    STATIC_PODS_DIR = "KUBEDR_STATIC_PODS_DIR"
+    """The directory of static pods that is backed up beside etcd; not set if the policy names none."""
+
+    KUBECONFIGS_DIR = "KUBEDR_KUBECONFIGS_DIR"
+    """The directory with the kubeconfig files that are backed up; not set if the policy names none."""
+
+    ENCRYPTION_CONFIG_FILE = "KUBEDR_ENCRYPTION_CONFIG_FILE"
+    """kube-apiserver's encryption configuration, which is backed up; not set if the policy names none."""
+
+    SNAPSHOT_FORMAT = "KUBEDR_SNAPSHOT_FORMAT"
+    """`segments` or `file`: how a backup lays the snapshot out."""
+
+    CHECK_PART = "KUBEDR_CHECK_PART"
+    """The part of the data that a check reads, from 1 to `CHECK_PARTS`."""
+
+    CHECK_PARTS = "KUBEDR_CHECK_PARTS"
+
+    UNLOCK = "KUBEDR_UNLOCK"
+    """`true`: no other Job of this cluster works with the repository, so that stale locks may be removed."""
 
     SNAPSHOT_ID = "KUBEDR_SNAPSHOT_ID"
     """The snapshot to restore or to forget: hexadecimal, never `latest`."""
@@ -92,6 +119,9 @@ class Mount(StrEnum):
     REPOSITORY_CA = "/kubedr/repository-ca"
     ETCD_CREDENTIALS = "/kubedr/etcd-credentials"
     CERTIFICATES = "/kubedr/certificates"
+    STATIC_PODS = "/kubedr/static-pods"
+    KUBECONFIGS = "/kubedr/kubeconfigs"
+    ENCRYPTION_CONFIG = "/kubedr/encryption-config"
     TARGET = "/kubedr/target"
 
 
@@ -103,6 +133,14 @@ MAX_RESULT_BYTES: Final = 4096
 # What a snapshot holds, as paths below its root.
 SNAPSHOT_FILE: Final = "etcd-snapshot.db"
 CERTIFICATES_FOLDER: Final = "certificates"
+STATIC_PODS_FOLDER: Final = "static-pods"
+KUBECONFIGS_FOLDER: Final = "kubeconfigs"
+ENCRYPTION_FOLDER: Final = "encryption-config"
+SEGMENTS_FOLDER: Final = "etcd-segments"
+"""The snapshot taken apart (`snapshot_format` `segments`); a restore puts `SNAPSHOT_FILE` together of it."""
+
+RECOVERY_FOLDER: Final = "recovery"
+"""What a person needs to get everything back by hand, and what a drill compares with."""
 
 # The tags of a restic snapshot, `name=value`: what the catalogue is rebuilt from.
 TAG: Final = "kubedr"
@@ -134,12 +172,16 @@ EXIT_CODES: Final[dict[Reason, int]] = {
     Reason.REPOSITORY_FAILED: 23,
     Reason.SNAPSHOT_NOT_FOUND: 24,
     Reason.BACKUP_INCOMPLETE: 25,
+    Reason.REPOSITORY_DAMAGED: 26,
     Reason.ETCD_UNREACHABLE: 30,
     Reason.ETCD_TLS_FAILED: 31,
     Reason.ETCD_UNHEALTHY: 32,
     Reason.ETCD_SNAPSHOT_FAILED: 33,
     Reason.SNAPSHOT_CORRUPT: 34,
     Reason.SNAPSHOT_STALE: 35,
+    Reason.ETCD_CORRUPT: 36,
+    Reason.REBUILD_DIFFERS: 37,
+    Reason.DRILL_FAILED: 38,
     Reason.CERTIFICATES_UNREADABLE: 40,
     Reason.TARGET_NOT_EMPTY: 41,
     Reason.DISK_FULL: 42,
@@ -177,6 +219,53 @@ class BackupResult(Model):
     data_stored: int
     total_bytes_processed: int
     total_duration_secs: float
+    certificates_expire: Timestamp | None = None
+    """When the first of the certificates in the backup expires."""
+
+    encrypted_objects: int = 0
+    """Objects that kube-apiserver has encrypted."""
+
+    unrestorable_objects: int = 0
+    """Encrypted objects whose key is not in the backup."""
+
+
+class HealthResult(Model):
+    """What a look at the repository found. The list of its snapshots is on the pod's log (`Catalogue`)."""
+
+    snapshots: int
+    repository_size: int
+    """Bytes in the storage."""
+
+    locks: int
+    """Locks that are left after stale ones were removed."""
+
+    locks_removed: int = 0
+
+
+class CheckResult(Model):
+    """What a check read without finding a fault."""
+
+    part: int
+    parts: int
+    bytes_read: int = 0
+
+
+class PruneResult(Model):
+    """What was freed."""
+
+    bytes_freed: int
+    repository_size: int
+
+
+class DrillResult(Model):
+    """What ran on the backup that was brought back."""
+
+    snapshot_id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    revision: int
+    total_keys: int
+    hash: str
+    recovery_duration_secs: float
+    """From an empty directory to an etcd that answers."""
 
 
 class RestoreResult(Model):
@@ -209,6 +298,10 @@ class RunResult(Model):
     warnings: list[str] = Field(default_factory=list)
     backup: BackupResult | None = None
     restore: RestoreResult | None = None
+    health: HealthResult | None = None
+    check: CheckResult | None = None
+    prune: PruneResult | None = None
+    drill: DrillResult | None = None
 
     @property
     def succeeded(self) -> bool:

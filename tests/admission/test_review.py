@@ -242,11 +242,12 @@ async def test_a_fault_of_ours_is_told_with_the_uid_and_without_the_object(
         raise RuntimeError("canary-of-the-object")
 
     monkeypatch.setattr("kubedr_server.api.cron.parse", broken)
-    status, body = await post(json.dumps(review_of(policy(), uid="u-7")).encode())
+    unknown = policy(schedule="7 7 7 7 *")  # a schedule that was seen before would not be parsed again
+    status, body = await post(json.dumps(review_of(unknown, uid="u-7")).encode())
     response = json.loads(body)["response"]
     assert status == 200
     assert (response["uid"], response["allowed"], response["status"]["code"]) == ("u-7", False, 500)
-    assert "RuntimeError at metadata_backup_policy.py" in response["status"]["message"]
+    assert "RuntimeError at schedules.py" in response["status"]["message"]
     assert "canary" not in body.decode() + caplog.text
 
 

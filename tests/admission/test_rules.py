@@ -8,6 +8,7 @@ import pytest
 from kubedr_server.admission import patch
 from kubedr_server.admission.facts import Context
 from kubedr_server.admission.judge import RULES
+from kubedr_server.api.metadata_backup_policy import DEFAULT_SNAPSHOT_FORMAT
 from support.admission import NAMES, policy, record, resource
 from support.admission_cases import CASES, Cause
 
@@ -66,10 +67,23 @@ def test_a_policy_gets_the_documented_defaults() -> None:
         "activeDeadlineSeconds": 3600,
         "successfulJobsHistoryLimit": 3,
         "failedJobsHistoryLimit": 3,
+        "snapshotFormat": DEFAULT_SNAPSHOT_FORMAT,
     }
 
 
-@pytest.mark.parametrize("kind", ["BackupLocation", "MetadataBackupRecord", "MetadataRestore"])
+def test_a_location_is_looked_after_by_default() -> None:
+    defaulted = RULES["BackupLocation"].default(resource("BackupLocation"))
+    assert defaulted["spec"] == {
+        **resource("BackupLocation")["spec"],
+        "healthSchedule": "@hourly",
+        "checkSchedule": "@daily",
+        "checkParts": 7,
+        "pruneSchedule": "@weekly",
+        "suspendMaintenance": False,
+    }
+
+
+@pytest.mark.parametrize("kind", ["MetadataBackupRecord", "MetadataRestore"])
 def test_the_other_kinds_have_no_defaults(kind: str) -> None:
     assert RULES[kind].default(resource(kind)) == resource(kind)
 

@@ -10,6 +10,7 @@ from kubedr_server.api.base import Resource
 from kubedr_server.api.examples import EXAMPLES
 from kubedr_server.api.group import RECORD_FINALIZER
 from kubedr_server.api.kinds import KINDS
+from kubedr_server.api.metadata_backup_policy import DEFAULT_SNAPSHOT_FORMAT
 
 FOLDER = Path(__file__).parent / "examples"
 MODELS = {kind.name: kind.model for kind in KINDS}
@@ -18,12 +19,21 @@ POLICY_DEFAULTS = {
     "etcdCreds": "etcd-creds",
     "etcdEndpoint": "https://127.0.0.1:2379",
     "failedJobsHistoryLimit": 3,
+    "snapshotFormat": DEFAULT_SNAPSHOT_FORMAT,
     "retainNumBackups": 120,
     "successfulJobsHistoryLimit": 3,
     "suspend": False,
 }
+LOCATION_DEFAULTS: dict[str, Any] = {
+    "healthSchedule": "@hourly",
+    "checkSchedule": "@daily",
+    "checkParts": 7,
+    "pruneSchedule": "@weekly",
+    "suspendMaintenance": False,
+}
 SPECS: dict[str, dict[str, Any]] = {
     "readme-backuplocation": {
+        **LOCATION_DEFAULTS,
         "url": "http://10.96.57.3:9000",
         "bucketName": "testbucket",
         "credentials": "minio-creds",

@@ -145,6 +145,25 @@ def test_a_policys_name_leaves_room_for_its_cronjobs_suffix(length: int, expecte
     ],
 )
 def test_a_location_checks_the_certificate_or_does_not(spec: dict[str, Any], expected: bool) -> None:
+    bucket = {"url": "https://s3.example.com", "bucketName": "backups"}
+    assert holds(SCHEMAS["BackupLocation"]["properties"]["spec"], {**bucket, **spec}) is expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"url": "https://s3.example.com", "bucketName": "backups"}, True),
+        ({"repository": "rest:https://r.example.com/"}, True),
+        ({}, False),
+        ({"url": "https://s3.example.com"}, False),
+        ({"bucketName": "backups"}, False),
+        ({"repository": "rest:https://r.example.com/", "url": "https://s3.example.com"}, False),
+        ({"repository": "rest:https://r.example.com/", "bucketName": "backups"}, False),
+        ({"repository": "rest:https://r.example.com/", "prefix": "a"}, False),
+        ({"repository": "rest:https://r.example.com/", "region": "a"}, False),
+    ],
+)
+def test_a_location_is_a_bucket_or_another_repository(spec: dict[str, Any], expected: bool) -> None:
     assert holds(SCHEMAS["BackupLocation"]["properties"]["spec"], spec) is expected
 
 

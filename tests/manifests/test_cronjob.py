@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicySpec
+from kubedr_server.api.metadata_backup_policy import DEFAULT_SNAPSHOT_FORMAT, MetadataBackupPolicySpec
 from kubedr_server.manifests.cronjob import backup_cronjob
 from kubedr_server.manifests.settings import RunnerSettings
 from support.kubedr_objects import RUNNER, a_location, a_policy
@@ -51,6 +51,7 @@ CONTAINER = {
         {"name": "KUBEDR_REPOSITORY_CREDENTIALS_DIR", "value": "/kubedr/repository-credentials"},
         {"name": "KUBEDR_ETCD_ENDPOINTS", "value": "https://127.0.0.1:2379"},
         {"name": "KUBEDR_ETCD_CREDENTIALS_DIR", "value": "/kubedr/etcd-credentials"},
+        {"name": "KUBEDR_SNAPSHOT_FORMAT", "value": DEFAULT_SNAPSHOT_FORMAT},
         {"name": "KUBEDR_CERTIFICATES_DIR", "value": "/kubedr/certificates"},
     ],
     "volumeMounts": [
@@ -163,6 +164,32 @@ def test_the_runner_ends_before_its_job_so_that_it_can_report() -> None:
     assert environment(cronjob)["KUBEDR_DEADLINE_SECONDS"] == "45"
 
 
+def test_what_a_policy_names_of_the_node_is_mounted_read_only() -> None:
+    policy = a_policy()
+    policy.spec.certs_dir = None
+    policy.spec.static_pods_dir = "/etc/kubernetes/manifests"
+    policy.spec.kubeconfigs = ["/etc/kubernetes/admin.conf", "/root/other.conf"]
+    policy.spec.encryption_config = "/etc/kubernetes/enc/config.yaml"
+    spec = pod(backup_cronjob(policy, a_location(), RUNNER))
+    container = spec["containers"][0]
+
+    assert {entry["name"]: entry.get("value") for entry in container["env"]}.items() >= {
+        "KUBEDR_STATIC_PODS_DIR": "/kubedr/static-pods",
+        "KUBEDR_KUBECONFIGS_DIR": "/kubedr/kubeconfigs",
+        "KUBEDR_ENCRYPTION_CONFIG_FILE": "/kubedr/encryption-config/config.yaml",
+    }.items()
+    mounted = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    paths = {volume["name"]: volume["hostPath"]["path"] for volume in spec["volumes"] if "hostPath" in volume}
+    assert {place: paths[mount["name"]] for place, mount in mounted.items() if mount["name"] in paths} == {
+        "/kubedr/static-pods": "/etc/kubernetes/manifests",
+        "/kubedr/kubeconfigs/admin.conf": "/etc/kubernetes/admin.conf",
+        "/kubedr/kubeconfigs/other.conf": "/root/other.conf",
+        "/kubedr/encryption-config/config.yaml": "/etc/kubernetes/enc/config.yaml",
+    }
+    assert all(mounted[place]["readOnly"] for place in mounted if mounted[place]["name"] in paths)
+    assert spec["securityContext"]["runAsUser"] == 0
+
+
 def test_without_certificates_nothing_of_the_node_is_mounted_and_no_root_is_needed() -> None:
     cronjob = built()
 
@@ -250,11 +277,21 @@ def test_the_installations_settings_reach_the_pod() -> None:
 ELSEWHERE = {
     "destination": "names the location, which is passed in",
     "retain_num_backups": "is kept by the controller, over the records",
+    "retain_hourly": "likewise",
+    "retain_daily": "likewise",
+    "retain_weekly": "likewise",
+    "retain_monthly": "likewise",
+    "drill_schedule": "is kept by the controller, which makes the drill's Job",
+    "spread_minutes": "changes the schedule, if the policy's share of it is not 0",
 }
 REFLECTED: dict[str, Any] = {
     "schedule": "@daily",
     "time_zone": "UTC",
     "certs_dir": "/etc/pki",
+    "static_pods_dir": "/etc/kubernetes/manifests",
+    "kubeconfigs": ["/etc/kubernetes/admin.conf"],
+    "encryption_config": "/etc/kubernetes/encryption.yaml",
+    "snapshot_format": "other",
     "etcd_endpoint": "https://other:2379",
     "etcd_creds": "other",
     "suspend": True,

@@ -48,6 +48,9 @@ NO_KEY = (
 CONTRADICTION = (
     "Forbidden: contradicts caSecret, which names the certificates to check with: remove one of the two"
 )
+BESIDE = "Forbidden: has no meaning beside repository, which names the whole place: remove one of the two"
+SCHEMES = "rest:, azure:, gs:, b2:, swift:; an S3 bucket goes into url and bucketName"
+REST = "must name a REST server by its URL, as in rest:https://backup.example.com:8000/cluster"
 NEVER = "is never due: no such day exists in the months it names"
 
 
@@ -67,6 +70,11 @@ def _right(kind: str, **spec: Any) -> Case:
     return kind, spec, []
 
 
+def _one_elsewhere(repository: str, detail: str) -> Case:
+    spec = {"url": ..., "bucketName": ..., "repository": repository}
+    return "BackupLocation", spec, _invalid("repository", repository, detail)
+
+
 L, P, R, M = "BackupLocation", "MetadataBackupPolicy", "MetadataBackupRecord", "MetadataRestore"
 
 LOCATIONS: list[Case] = [
@@ -80,6 +88,91 @@ LOCATIONS: list[Case] = [
     _right(L, insecureSkipTLSVerify=True),
     _right(L, bucketName="a.b-c.9"),
     _right(L, bucketName="b" * 63),
+    (L, {"url": ..., "bucketName": ..., "repository": "rest:https://r.example.com:8000/a"}, []),
+    (L, {"url": ..., "bucketName": ..., "repository": "azure:container:/folder"}, []),
+    (
+        L,
+        {"repository": "rest:https://r.example.com/a"},
+        [("spec.url", FORBIDDEN, BESIDE), ("spec.bucketName", FORBIDDEN, BESIDE)],
+    ),
+    _one_elsewhere("s3:https://s3.example.com/b", f"must begin with one of {SCHEMES}"),
+    _one_elsewhere("/srv/restic", f"must begin with one of {SCHEMES}"),
+    _one_elsewhere("sftp:user@host:/srv", f"must begin with one of {SCHEMES}"),
+    _one_elsewhere("rest:backup.example.com", REST),
+    _one_elsewhere(
+        "rest:https://user:geheim@r.example.com/",
+        "must not contain a user name or password: credentials belong in the Secret",
+    ),
+    _right(L, proxy="http://proxy.example.com:3128"),
+    _one(
+        L,
+        "proxy",
+        "proxy.example.com:3128",
+        "must begin with http:// or https://, as in http://proxy.example.com:3128",
+    ),
+    _one(L, "proxy", "http://me:geheim@proxy.example.com", NO_USER, "http://…@proxy.example.com"),
+    _right(
+        L, healthSchedule="*/5 * * * *", checkSchedule="0 3 * * sat", checkParts=1, pruneSchedule="@monthly"
+    ),
+    _right(L, suspendMaintenance=True),
+    (
+        L,
+        {"checkSchedule": "0 0 31 2 *"},
+        [("spec.checkSchedule", INVALID, f'Invalid value: "0 0 31 2 *": {NEVER}')],
+    ),
+    _type(L, "checkParts", "7", '"7"', "an integer"),
+    (
+        L,
+        {"checkParts": 0},
+        [("spec.checkParts", INVALID, "Invalid value: 0: must be greater than or equal to 1")],
+    ),
+    (L, {"pruneSchedule": ""}, [("spec.pruneSchedule", INVALID, 'Invalid value: "": must not be empty')]),
+    _right(
+        P,
+        staticPodsDir="/etc/kubernetes/manifests",
+        kubeconfigs=["/etc/kubernetes/admin.conf", "/root/.kube/config"],
+    ),
+    _right(P, encryptionConfig="/etc/kubernetes/encryption.yaml", drillSchedule="@weekly", spreadMinutes=30),
+    _right(P, retainHourly=24, retainDaily=7, retainWeekly=4, retainMonthly=12, snapshotFormat="file"),
+    (
+        P,
+        {"snapshotFormat": "raw"},
+        [
+            (
+                "spec.snapshotFormat",
+                UNSUPPORTED,
+                'Unsupported value: "raw": supported values: "segments", "file"',
+            )
+        ],
+    ),
+    (
+        P,
+        {"spreadMinutes": 60},
+        [("spec.spreadMinutes", INVALID, "Invalid value: 60: must be less than or equal to 59")],
+    ),
+    (
+        P,
+        {"retainDaily": -1},
+        [("spec.retainDaily", INVALID, "Invalid value: -1: must be greater than or equal to 0")],
+    ),
+    (
+        P,
+        {"kubeconfigs": ["/etc/kubernetes/admin.conf", "/root/admin.conf", "etc"]},
+        [
+            (
+                "spec.kubeconfigs[1]",
+                INVALID,
+                (
+                    'Invalid value: "/root/admin.conf": is the second file named admin.conf: in the backup '
+                    "they lie in one folder"
+                ),
+            ),
+            ("spec.kubeconfigs[2]", INVALID, 'Invalid value: "etc": must be an absolute path'),
+        ],
+    ),
+    _one(P, "encryptionConfig", "/proc/1/environ", "lies in /proc, which must not be backed up as files"),
+    _one(P, "staticPodsDir", "/etc/../x", "must not contain '.' or '..' as a part"),
+    _one(P, "drillSchedule", "0 0 31 2 *", NEVER),
     (L, {"url": ...}, [("spec.url", REQUIRED, "Required value")]),
     (L, {"url": ""}, [("spec.url", REQUIRED, "Required value")]),
     (L, {"url": None}, [("spec.url", REQUIRED, "Required value")]),

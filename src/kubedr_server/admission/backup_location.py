@@ -4,7 +4,7 @@ import re
 from functools import partial
 from typing import Final
 
-from kubedr_server.admission import names, schema, urls
+from kubedr_server.admission import names, schedules, schema, urls
 from kubedr_server.admission.facts import NOTHING, Context, Facts, Wanted, listed, missing_keys
 from kubedr_server.admission.field import Errors, FieldError, same
 from kubedr_server.admission.rules import (
@@ -21,23 +21,40 @@ from kubedr_server.admission.rules import (
     spec_of,
     text_of,
 )
-from kubedr_server.api.backup_location import CA_BUNDLE_KEY, CREDENTIAL_KEYS, BackupLocationSpec
+from kubedr_server.api.backup_location import (
+    CA_BUNDLE_KEY,
+    CREDENTIAL_KEYS,
+    REPOSITORY_PASSWORD,
+    BackupLocationSpec,
+)
 from kubedr_server.api.kinds import BACKUP_LOCATION
 
-_PLACE: Final = ("url", "bucketName", "prefix")
+_PLACE: Final = ("url", "bucketName", "prefix", "repository")
 """Together they say which repository this is."""
 
 _USER_INFO: Final = re.compile(r"//[^/?#]*@")
 _EXAMPLE: Final = "https://s3.example.com:9000"
+_PROXY_EXAMPLE: Final = "http://proxy.example.com:3128"
 
 _SCHEMA: Final = schema.rule_of(BackupLocationSpec)
+_BUCKET_SCHEMA: Final = schema.requiring(_SCHEMA, ("url", "bucketName"))
+"""Without `repository`, a bucket must be named."""
+
+_SCHEDULES: Final = ("healthSchedule", "checkSchedule", "pruneSchedule")
 
 
 def validate(new: Object, old: Object | None, context: Context) -> tuple[list[FieldError], list[str]]:
     """Judge a new or changed location."""
     errors = Errors()
-    spec = check_spec(_SCHEMA, new, errors)
+    named = new.get("spec")
+    elsewhere = isinstance(named, dict) and bool(named.get("repository"))
+    spec = check_spec(_SCHEMA if elsewhere else _BUCKET_SCHEMA, new, errors)
+    _check_which_place(spec, errors)
     _check_url(spec, errors)
+    check_text(spec, "repository", names.repository, errors)
+    _check_proxy(spec, errors)
+    for field in _SCHEDULES:
+        check_text(spec, field, schedules.problem, errors)
     check_text(spec, "bucketName", names.bucket, errors)
     check_object_name(spec, "credentials", errors)
     check_object_name(spec, "caSecret", errors)
@@ -50,6 +67,28 @@ def validate(new: Object, old: Object | None, context: Context) -> tuple[list[Fi
         )
     _check_place_is_kept(spec, old, context, errors)
     return errors.items, _warnings(spec, context.facts)
+
+
+def _check_which_place(spec: Object, errors: Errors) -> None:
+    """Check that a repository of another kind is not described as a bucket as well."""
+    if not spec.get("repository"):
+        return
+    for field in ("url", "bucketName", "prefix", "region"):
+        if spec.get(field):
+            errors.forbidden(
+                SPEC.child(field),
+                "has no meaning beside repository, which names the whole place: remove one of the two",
+            )
+
+
+def _check_proxy(spec: Object, errors: Errors) -> None:
+    proxy = text_of(spec, "proxy", errors)
+    if proxy is None:
+        return
+    try:
+        urls.parse(proxy, ("http", "https"), _PROXY_EXAMPLE)
+    except urls.URLError as error:
+        errors.invalid(SPEC.child("proxy"), _USER_INFO.sub("//…@", proxy), str(error))
 
 
 def _check_url(spec: Object, errors: Errors) -> None:
@@ -79,10 +118,9 @@ def _check_place_is_kept(spec: Object, old: Object | None, context: Context, err
 
 def _warnings(spec: Object, facts: Facts) -> list[str]:
     warnings: list[str] = []
+    keys = (REPOSITORY_PASSWORD,) if spec.get("repository") else CREDENTIAL_KEYS
     for secret in names_in(spec, "credentials"):
-        warnings += missing_keys(
-            facts, secret, CREDENTIAL_KEYS, "spec.credentials", "the repository waits for it"
-        )
+        warnings += missing_keys(facts, secret, keys, "spec.credentials", "the repository waits for it")
     for secret in names_in(spec, "caSecret"):
         warnings += missing_keys(
             facts, secret, (CA_BUNDLE_KEY,), "spec.caSecret", "the repository waits for it"

@@ -2,10 +2,11 @@
 
 import re
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import PurePosixPath
 from typing import Final
 
-from kubedr_server.admission import names, paths, pods, schema, timezone, urls
+from kubedr_server.admission import names, paths, pods, schedules, schema, timezone, urls
 from kubedr_server.admission.facts import NOTHING, Context, Facts, Wanted, missing_keys, missing_object
 from kubedr_server.admission.field import Errors, FieldError
 from kubedr_server.admission.rules import (
@@ -52,6 +53,11 @@ def validate(new: Object, old: Object | None, context: Context) -> tuple[list[Fi
     warnings += _check_schedule(spec, errors)
     check_text(spec, "timeZone", timezone.problem, errors)
     check_text(spec, "certsDir", paths.problem, errors)
+    check_text(spec, "staticPodsDir", paths.problem, errors)
+    check_text(spec, "encryptionConfig", paths.problem, errors)
+    check_text(spec, "drillSchedule", schedules.problem, errors)
+    _check_kubeconfigs(spec, errors)
+    warnings += _spread_warnings(spec)
     _check_endpoints(spec, errors)
     _check_options(spec, errors)
     tolerations, resources = spec.get("tolerations"), spec.get("resources")
@@ -79,7 +85,7 @@ def _check_schedule(spec: Object, errors: Errors) -> list[str]:
     if text is None:
         return []
     try:
-        schedule = cron.parse(text)
+        schedule = schedules.parse(text)
     except cron.CronError as error:
         errors.invalid(SPEC.child("schedule"), text, str(error))
         return []
@@ -97,7 +103,7 @@ def _check_endpoints(spec: Object, errors: Errors) -> None:
     for one in text.split(","):
         shown = _USER_INFO.sub("//…@", one)
         try:
-            endpoint = urls.parse(one, ("https",), _EXAMPLE)
+            endpoint = _parse_endpoint(one)
         except urls.URLError as error:
             errors.invalid(path, shown, str(error))
             continue
@@ -106,6 +112,37 @@ def _check_endpoints(spec: Object, errors: Errors) -> None:
         elif endpoint in seen:
             errors.duplicate(path, shown)
         seen.add(endpoint)
+
+
+@lru_cache(maxsize=256)
+def _parse_endpoint(text: str) -> urls.Endpoint:
+    return urls.parse(text, ("https",), _EXAMPLE)
+
+
+def _check_kubeconfigs(spec: Object, errors: Errors) -> None:
+    files = spec.get("kubeconfigs")
+    if not isinstance(files, list):
+        return
+    seen: set[str] = set()
+    for position, file in enumerate(files):
+        path = SPEC.child("kubeconfigs").index(position)
+        if not isinstance(file, str) or errors.touches(path):
+            continue
+        name = PurePosixPath(file).name
+        if (wrong := paths.problem(file)) is not None:
+            errors.invalid(path, file, wrong)
+        elif name in seen:
+            errors.invalid(
+                path, file, f"is the second file named {name}: in the backup they lie in one folder"
+            )
+        seen.add(name)
+
+
+def _spread_warnings(spec: Object) -> list[str]:
+    schedule = spec.get("schedule")
+    if spec.get("spreadMinutes") and isinstance(schedule, str) and schedule.startswith("@every"):
+        return ["spec.spreadMinutes: has no effect: an @every schedule has no minute to move"]
+    return []
 
 
 def _check_options(spec: Object, errors: Errors) -> None:

@@ -32,6 +32,10 @@ _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]")
 _BUCKET_PREFIXES: Final = ("xn--", "sthree-", "amzn-s3-demo-")
 _BUCKET_SUFFIXES: Final = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 _FOLDER: Final = re.compile(r"[A-Za-z0-9._=-]+")
+REPOSITORY_SCHEMES: Final = ("rest", "azure", "gs", "b2", "swift")
+"""restic's kinds of storage that need nothing but a network and keys; S3 has its own fields."""
+
+_PRINTABLE: Final = re.compile(r"[!-~]+")
 _REGION: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -102,6 +106,21 @@ def folder(prefix: str) -> str | None:
             return f"must not have '{part}' as a part"
         if not _FOLDER.fullmatch(part):
             return "must consist of letters, digits, '-', '_', '.' and '=', in parts separated by '/'"
+    return None
+
+
+def repository(name: str) -> str | None:
+    """Check restic's name of a repository on storage other than S3."""
+    scheme, _, rest = name.partition(":")
+    if scheme not in REPOSITORY_SCHEMES or not rest:
+        known = ", ".join(f"{one}:" for one in REPOSITORY_SCHEMES)
+        return f"must begin with one of {known}; an S3 bucket goes into url and bucketName"
+    if not _PRINTABLE.fullmatch(rest):
+        return "must not contain spaces, control characters or any beyond ASCII"
+    if "@" in rest:
+        return "must not contain a user name or password: credentials belong in the Secret"
+    if scheme == "rest" and not re.match(r"https?://[^/]", rest):
+        return "must name a REST server by its URL, as in rest:https://backup.example.com:8000/cluster"
     return None
 
 

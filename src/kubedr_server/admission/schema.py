@@ -67,6 +67,11 @@ def outside_only(rule: Rule, names: tuple[str, ...]) -> Rule:
     return replace(rule, properties=properties)
 
 
+def requiring(rule: Rule, names: tuple[str, ...]) -> Rule:
+    """Return the rule with these fields required, too."""
+    return replace(rule, required=rule.required | frozenset(names))
+
+
 def _compile(schema: dict[str, Any], definitions: dict[str, Any]) -> Rule:
     schema = _resolve(schema, definitions)
     additional, items = schema.get("additionalProperties"), schema.get("items")

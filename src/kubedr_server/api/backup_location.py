@@ -13,6 +13,11 @@ REPOSITORY_PASSWORD = "restic_repo_password"
 CREDENTIAL_KEYS = (ACCESS_KEY, SECRET_KEY, REPOSITORY_PASSWORD)
 """The keys of the Secret that `spec.credentials` names (KubeDR README)."""
 
+DEFAULT_HEALTH_SCHEDULE = "@hourly"
+DEFAULT_CHECK_SCHEDULE = "@daily"
+DEFAULT_CHECK_PARTS = 7
+DEFAULT_PRUNE_SCHEDULE = "@weekly"
+
 CA_BUNDLE_KEY = "ca.crt"
 """The key of the Secret that `spec.caSecret` names."""
 
@@ -20,33 +25,94 @@ CA_BUNDLE_KEY = "ca.crt"
 class BackupLocationSpec(Model):
     """Where backups are stored: a bucket of an S3 service, and the keys to it."""
 
-    model_config = ConfigDict(json_schema_extra=rules.ONE_WAY_TO_TRUST)
+    model_config = ConfigDict(
+        json_schema_extra=rules.all_of(
+            rules.ONE_WAY_TO_TRUST,
+            rules.required_without("url", "repository"),
+            rules.required_without("bucketName", "repository"),
+            *(
+                rules.forbidden_beside(field, "repository")
+                for field in ("url", "bucketName", "prefix", "region")
+            ),
+        )
+    )
 
     url: Annotated[
-        str,
+        str | None,
         Field(
             min_length=1,
             max_length=2048,
             examples=["https://s3.example.com"],
             json_schema_extra=rules.STORAGE_URL,
         ),
-    ]
-    """The S3 endpoint: `http://` or `https://`, a host, and a port where it is not the scheme's own."""
+    ] = None
+    """The S3 endpoint: `http://` or `https://`, a host, and a port where it is not the scheme's own.
+    Required, unless `repository` names another kind of storage."""
 
     bucket_name: Annotated[
-        str,
+        str | None,
         Field(
             min_length=3,
             max_length=63,
             examples=["cluster-backups"],
             json_schema_extra=rules.BUCKET_NAME,
         ),
-    ]
-    """The bucket's name. The bucket is created if it does not exist."""
+    ] = None
+    """The bucket's name. The bucket is created if it does not exist. Required, unless `repository` names
+    another kind of storage."""
 
     credentials: Annotated[ObjectName, Field(examples=["s3-credentials"])]
     """The name of a Secret in the same namespace with the keys `access_key`, `secret_key` and
-    `restic_repo_password`. Keep the password somewhere else, too: without it nothing can be restored."""
+    `restic_repo_password`. Keep the password somewhere else, too: without it nothing can be restored. With
+    `repository`, the two S3 keys are not needed, and keys that are named as restic's own variables (such as
+    `RESTIC_REST_USERNAME` or `AZURE_ACCOUNT_KEY`) are handed to restic."""
+
+    repository: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=2048,
+            examples=["rest:https://backup.example.com:8000/cluster"],
+            json_schema_extra=rules.REPOSITORY,
+        ),
+    ] = None
+    """A restic repository on another kind of storage, in restic's own words, in place of `url`, `bucketName`,
+    `prefix` and `region`: `rest:`, `azure:`, `gs:`, `b2:` or `swift:`. Without credentials in it: they belong
+    in the Secret."""
+
+    proxy: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=2048,
+            examples=["http://proxy.example.com:3128"],
+            json_schema_extra=rules.PROXY,
+        ),
+    ] = None
+    """The HTTP proxy through which the storage is reached."""
+
+    health_schedule: Annotated[str, Field(min_length=1, max_length=256, json_schema_extra=rules.SCHEDULE)] = (
+        DEFAULT_HEALTH_SCHEDULE
+    )
+    """When to look whether the repository is reachable and unlocked, how large it is, and which snapshots it
+    holds. In the format of a CronJob's `schedule`, in UTC, and shifted a little for each location."""
+
+    check_schedule: Annotated[str, Field(min_length=1, max_length=256, json_schema_extra=rules.SCHEDULE)] = (
+        DEFAULT_CHECK_SCHEDULE
+    )
+    """When to check the repository: its structure whole, and one part of its data (`checkParts`) read
+    back."""
+
+    check_parts: Annotated[Int64, Field(ge=1, le=1000)] = DEFAULT_CHECK_PARTS
+    """In how many checks all of the data is read once: 7 with a daily check is all of it in a week."""
+
+    prune_schedule: Annotated[str, Field(min_length=1, max_length=256, json_schema_extra=rules.SCHEDULE)] = (
+        DEFAULT_PRUNE_SCHEDULE
+    )
+    """When to free the room of data that no snapshot needs any more. Backups wait while it runs."""
+
+    suspend_maintenance: bool = False
+    """Pause `healthSchedule`, `checkSchedule` and `pruneSchedule`. Backups go on."""
 
     prefix: Annotated[
         str | None,
@@ -101,6 +167,42 @@ class BackupLocationStatus(StatusBase):
 
     attempt_key: str | None = None
     """Names the inputs (spec and Secrets) of the last finished attempt, so that a change is tried at once."""
+
+    snapshots: Int64 | None = None
+    """How many backups the repository holds, of all policies and clusters."""
+
+    repository_size: Int64 | None = None
+    """Bytes that the repository takes in the storage."""
+
+    locks: Int64 | None = None
+    """How many locks were found in the repository at the last look."""
+
+    last_health_time: Timestamp | None = None
+    """When the repository was last looked at."""
+
+    last_check_time: Timestamp | None = None
+    """When the last check finished."""
+
+    last_full_check_time: Timestamp | None = None
+    """When all of the data had last been read back without a fault."""
+
+    check_part: Int64 | None = None
+    """The part of the data, from 1 to `checkParts`, that the last good check has read."""
+
+    last_prune_time: Timestamp | None = None
+    """When room was last freed."""
+
+    next_health_time: Timestamp | None = None
+    """When the repository is looked at next."""
+
+    next_check_time: Timestamp | None = None
+    """When it is checked next."""
+
+    next_prune_time: Timestamp | None = None
+    """When room is freed next."""
+
+    catalogue_run: str | None = None
+    """The uid of the last Job whose list of snapshots was compared with the records."""
 
 
 class BackupLocation(Resource):

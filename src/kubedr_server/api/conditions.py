@@ -27,6 +27,22 @@ class ConditionType(StrEnum):
     SNAPSHOT_DELETED = "SnapshotDeleted"
     """MetadataBackupRecord that is being deleted: its snapshot is no longer in the repository."""
 
+    SNAPSHOT_AVAILABLE = "SnapshotAvailable"
+    """MetadataBackupRecord: its snapshot was in the repository at the last look."""
+
+    RESTORABLE = "Restorable"
+    """MetadataBackupRecord: what is encrypted in it can be decrypted with a key that is in it, too."""
+
+    RESTORE_VERIFIED = "RestoreVerified"
+    """MetadataBackupRecord, and MetadataBackupPolicy for its last drill: it was brought back into a running
+    etcd that equals what was recorded."""
+
+    HEALTHY = "Healthy"
+    """BackupLocation: the repository was reachable and opened at the last look."""
+
+    CHECKED = "Checked"
+    """BackupLocation: the last check found no fault in the repository and the data that it read."""
+
     RESTORED = "Restored"
     """MetadataRestore: the files are in place and complete."""
 
@@ -62,6 +78,22 @@ class Reason(StrEnum):
 
     NOT_READY = "NotReady"
     """An object that the spec names exists and is not ready; its own conditions say why."""
+
+    MISSED = "Missed"
+    """A backup was due and never started."""
+
+    SNAPSHOT_GONE = "SnapshotGone"
+    """The repository no longer holds the snapshot that the record stands for."""
+
+    ADOPTED = "Adopted"
+    """The record was made from what the repository holds: its result never arrived, or another cluster made
+    it."""
+
+    KEY_MISSING = "KeyMissing"
+    """Objects are encrypted with a key that is not in the backup."""
+
+    NOT_CHECKED_YET = "NotCheckedYet"
+    """Nothing has been looked at yet."""
 
     NO_BACKUP_YET = "NoBackupYet"
     """No backup has finished yet."""
@@ -157,6 +189,18 @@ class Reason(StrEnum):
     CERTIFICATES_UNREADABLE = "CertificatesUnreadable"
     """`certsDir` is missing, empty, or holds what cannot be read."""
 
+    REPOSITORY_DAMAGED = "RepositoryDamaged"
+    """restic's check found data that is missing or does not match its digest."""
+
+    ETCD_CORRUPT = "EtcdCorrupt"
+    """etcd says, or its members' hashes show, that its data is corrupt: no snapshot of it can be trusted."""
+
+    REBUILD_DIFFERS = "RebuildDiffers"
+    """What was rebuilt is not what was backed up: its hash, revision or keys differ."""
+
+    DRILL_FAILED = "DrillFailed"
+    """The backup was restored, and etcd did not run on it as it should."""
+
     TARGET_NOT_EMPTY = "TargetNotEmpty"
     """The volume to restore to holds files. Nothing was overwritten."""
 
@@ -193,6 +237,34 @@ class EventReason(StrEnum):
 
     BACKUP_FAILED = "BackupFailed"
     """MetadataBackupPolicy: a backup was not made."""
+
+    BACKUP_MISSED = "BackupMissed"
+    """MetadataBackupPolicy: a backup was due and never started."""
+
+    CHECK_FAILED = "CheckFailed"
+    """BackupLocation: the repository is damaged, or could not be checked."""
+
+    CHECK_SUCCEEDED = "CheckSucceeded"
+    """BackupLocation: a check found no fault, after one that had."""
+
+    PRUNE_FAILED = "PruneFailed"
+    """BackupLocation: room could not be freed."""
+
+    LOCKS_REMOVED = "LocksRemoved"
+    """BackupLocation: locks of runs that no longer exist were removed."""
+
+    RECORD_ADOPTED = "RecordAdopted"
+    """MetadataBackupRecord: it was made from what the repository holds."""
+
+    SNAPSHOT_GONE = "SnapshotGone"
+    """MetadataBackupRecord: its snapshot is no longer in the repository."""
+
+    DRILL_SUCCEEDED = "DrillSucceeded"
+    """MetadataBackupPolicy: its newest backup was brought back into a running etcd, and equals what was
+    recorded."""
+
+    DRILL_FAILED = "DrillFailed"
+    """MetadataBackupPolicy: its newest backup could not be brought back."""
 
     RESTORE_SUCCEEDED = "RestoreSucceeded"
     """MetadataRestore: the files are in place and complete."""

@@ -1,6 +1,6 @@
 """MetadataBackupPolicy: what is backed up, and when."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -11,6 +11,7 @@ from kubedr_server.api.pod_parts import ResourceRequirements, Toleration
 DEFAULT_ETCD_ENDPOINT = "https://127.0.0.1:2379"
 DEFAULT_ETCD_CREDS = "etcd-creds"
 DEFAULT_RETAIN_NUM_BACKUPS = 120
+DEFAULT_SNAPSHOT_FORMAT: Final = "file"
 ETCD_CA = "ca.crt"
 ETCD_CERTIFICATE = "client.crt"
 ETCD_KEY = "client.key"
@@ -67,6 +68,36 @@ class MetadataBackupPolicySpec(Model):
     """A directory of the control-plane nodes, such as the one with the cluster's certificates, that is
     backed up whole beside etcd."""
 
+    static_pods_dir: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=4096,
+            examples=["/etc/kubernetes/manifests"],
+            json_schema_extra=rules.DIRECTORY,
+        ),
+    ] = None
+    """The directory of the control plane's static pods, which is backed up beside etcd."""
+
+    kubeconfigs: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=1024, json_schema_extra=rules.FILE)]] | None,
+        Field(max_length=16, examples=[["/etc/kubernetes/admin.conf"]]),
+    ] = None
+    """Kubeconfig files of the control-plane nodes that are backed up beside etcd. No two may have the same
+    file name."""
+
+    encryption_config: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=4096,
+            examples=["/etc/kubernetes/encryption.yaml"],
+            json_schema_extra=rules.FILE,
+        ),
+    ] = None
+    """The file that kube-apiserver's `--encryption-provider-config` names. Without it, what is encrypted in
+    etcd cannot be read after a restore."""
+
     etcd_endpoint: Annotated[
         str,
         Field(
@@ -81,7 +112,35 @@ class MetadataBackupPolicySpec(Model):
     """The name of a Secret with the keys `ca.crt`, `client.crt` and `client.key`."""
 
     retain_num_backups: Annotated[Int64, Field(ge=1, le=100_000)] = DEFAULT_RETAIN_NUM_BACKUPS
-    """How many successful backups are kept. When there are more, the oldest is removed."""
+    """How many of the newest successful backups are kept, whatever their age. The others are removed, unless
+    one of `retainHourly`, `retainDaily`, `retainWeekly` and `retainMonthly` keeps them."""
+
+    retain_hourly: Annotated[Int64 | None, Field(ge=0, le=10_000)] = None
+    """Keep the newest backup of each of the last so many hours that have one."""
+
+    retain_daily: Annotated[Int64 | None, Field(ge=0, le=10_000)] = None
+    """Keep the newest backup of each of the last so many days (UTC) that have one."""
+
+    retain_weekly: Annotated[Int64 | None, Field(ge=0, le=10_000)] = None
+    """Keep the newest backup of each of the last so many weeks (ISO 8601, UTC) that have one."""
+
+    retain_monthly: Annotated[Int64 | None, Field(ge=0, le=10_000)] = None
+    """Keep the newest backup of each of the last so many months (UTC) that have one."""
+
+    snapshot_format: Literal["segments", "file"] = DEFAULT_SNAPSHOT_FORMAT
+    """How the etcd snapshot is laid out in the repository: `segments`, where a backup costs what has changed,
+    or `file`, the snapshot as the one file that etcd gives. Both restore to the same file."""
+
+    spread_minutes: Annotated[Int64 | None, Field(ge=0, le=59)] = None
+    """Start up to so many minutes after the scheduled minute, always the same for one policy, so that many
+    clusters with one schedule do not meet at the storage. `status.effectiveSchedule` shows the outcome."""
+
+    drill_schedule: Annotated[
+        str | None,
+        Field(min_length=1, max_length=256, examples=["@weekly"], json_schema_extra=rules.SCHEDULE),
+    ] = None
+    """When to prove that the newest backup can be brought back, by doing so: it is restored into an etcd on
+    scratch space and compared with what was recorded. In UTC; no drill is held without it."""
 
     suspend: bool = False
     """Pause the schedule. What is stored stays."""
@@ -164,8 +223,38 @@ class MetadataBackupPolicyStatus(StatusBase):
     next_schedule_time: Timestamp | None = None
     """When the next backup is due."""
 
+    effective_schedule: str | None = None
+    """The schedule of the CronJob: `spec.schedule`, moved as `spec.spreadMinutes` says."""
+
     consecutive_failures: Int64 | None = None
     """How many backups in a row have failed."""
+
+    missed_runs: Int64 | None = None
+    """How many backups were due and never started, since the policy was made."""
+
+    last_missed_time: Timestamp | None = None
+    """When the last backup that never started was due."""
+
+    missed_checked_time: Timestamp | None = None
+    """Up to when it is known which backups that were due have started."""
+
+    drill_status: Literal["Completed", "Failed"] | None = None
+    """The outcome of the last finished drill."""
+
+    drill_time: Timestamp | None = None
+    """When it finished."""
+
+    drill_mbr_name: str | None = None
+    """The MetadataBackupRecord that it brought back."""
+
+    drill_error_message: str | None = None
+    """Why it failed; empty when it did not."""
+
+    recovery_duration_secs: str | None = None
+    """How long it took, from an empty disk to an etcd that answers, in seconds, as a decimal number."""
+
+    next_drill_time: Timestamp | None = None
+    """When the next drill is due."""
 
     last_job: str | None = None
     """The uid of the last finished Job that this status tells of."""

@@ -69,6 +69,24 @@ class MetadataBackupRecordStatus(StatusBase):
     certificate_files: Int64 | None = None
     """How many files of `certsDir` are in it."""
 
+    cluster_id: str | None = None
+    """The cluster that it is of: the uid of its namespace kube-system."""
+
+    certificates_expire: Timestamp | None = None
+    """When the first of the certificates in it expires."""
+
+    encrypted_objects: Int64 | None = None
+    """How many objects in it are encrypted by kube-apiserver."""
+
+    unrestorable_objects: Int64 | None = None
+    """How many of these no key in the backup can decrypt."""
+
+    recovery_duration_secs: str | None = None
+    """How long the last drill took to bring it back, in seconds, as a decimal number."""
+
+    drill_time: Timestamp | None = None
+    """When the last drill with it finished."""
+
     consecutive_failures: Int64 | None = None
     """How many attempts in a row to delete the snapshot have failed, once the record is being deleted."""
 

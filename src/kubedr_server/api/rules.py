@@ -57,6 +57,19 @@ BUCKET_NAME: Final = all_of(
     ),
 )
 
+REPOSITORY: Final = cel(
+    r"self.matches('^(rest:https?://|azure:|gs:|b2:|swift:)[!-~]+$') && !self.matches('@')",
+    "must be restic's name of a repository on rest:, azure:, gs:, b2: or swift:, such as "
+    "rest:https://backup.example.com:8000/cluster, without user and password: these belong in the Secret; "
+    "an S3 bucket goes into url and bucketName",
+)
+
+PROXY: Final = cel(
+    f"self.matches('^https?://{_AUTHORITY}/?$')",
+    "must be http:// or https://, a host and a port, such as http://proxy.example.com:3128: no user, path, "
+    "query or fragment",
+)
+
 PREFIX: Final = cel(
     f"self.matches('^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$') &&\n{_NO_DOT_SEGMENT}",
     "must be a folder such as production/east: letters, digits and '_.=-' between single slashes, "
@@ -103,11 +116,38 @@ DIRECTORY: Final = cel(
     "without '.' and '..', without double slashes or one at the end",
 )
 
+FILE: Final = cel(
+    r"self.matches('^(/[^/\\x00-\\x1f\\x7f]+)+$') &&"
+    f"\n{_NO_DOT_SEGMENT}",
+    "must be an absolute path of a file, such as /etc/kubernetes/admin.conf: "
+    "without '.' and '..', without double slashes or one at the end",
+)
+
 ETCD_ENDPOINTS: Final = cel(
     f"self.matches('^{_ETCD_URL}(,{_ETCD_URL})*$')",
     "must be https://, a host and a port, such as https://127.0.0.1:2379; several are separated by commas "
     "without spaces. kube-apiserver's option --etcd-servers names them",
 )
+
+
+def required_without(field: str, other: str) -> dict[str, Any]:
+    """Return a model's rule that a field must be there, unless another is."""
+    return cel(
+        f"has(self.{field}) || has(self.{other})",
+        f"is needed where there is no {other}",
+        fieldPath=f".{field}",
+        reason="FieldValueRequired",
+    )
+
+
+def forbidden_beside(field: str, other: str) -> dict[str, Any]:
+    """Return a model's rule that a field must not be there together with another."""
+    return cel(
+        f"!has(self.{field}) || !has(self.{other})",
+        f"has no meaning beside {other}, which names the whole place: remove one of the two",
+        fieldPath=f".{field}",
+        reason="FieldValueForbidden",
+    )
 
 
 def only_keys(keys: tuple[str, ...]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def decide(state: LocationState, runner: RunnerSettings, attempts: Backoff, now:
     same = status.attempt_key == key
     failures = _failures(location, key)
     if same and status.init_status == "Completed":
-        message = f"The repository in bucket {location.spec.bucket_name} is initialised and opens"
+        message = f"The repository {_place(location)} is initialised and opens"
         return Decision(status=_status(location, now, "True", Reason.READY, message))
     last_error = (status.init_error_message or "") if same else ""
     if same and status.next_attempt_time is not None and now < status.next_attempt_time:
@@ -149,6 +149,11 @@ def _told(
         events=(Announcement("Warning", EventReason.INIT_FAILED, report.message),),
         wake_after=wait,
     )
+
+
+def _place(location: BackupLocation) -> str:
+    spec = location.spec
+    return f"in bucket {spec.bucket_name}" if spec.repository is None else spec.repository
 
 
 def _others(runs: Sequence[Run], keep: str) -> tuple[Write, ...]:

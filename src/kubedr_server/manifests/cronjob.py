@@ -1,5 +1,7 @@
 """The CronJob of a policy. Every field of the policy's spec that concerns a run is in it."""
 
+from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 from kubedr_server.api.backup_location import BackupLocation
@@ -74,11 +76,11 @@ def _backup_pod(
         setting(Env.ETCD_CREDENTIALS_DIR, Mount.ETCD_CREDENTIALS),
         secret("etcd-credentials", spec.etcd_creds, Mount.ETCD_CREDENTIALS),
     ]
-    if spec.certs_dir is not None:
-        parts.append(_certificates(spec.certs_dir))
+    parts.append(setting(Env.SNAPSHOT_FORMAT, spec.snapshot_format))
+    of_the_node = list(_node_files(spec))
     placement = Placement(
         # The private keys in a cluster's PKI directory are readable for root only. Nothing else needs it.
-        root=spec.certs_dir is not None,
+        root=bool(of_the_node),
         # etcd listens on 127.0.0.1 of its node.
         host_network=True,
         affinity=_control_plane_affinity(spec),
@@ -86,7 +88,7 @@ def _backup_pod(
     )
     return pod_spec(
         Operation.BACKUP,
-        join(parts),
+        join((*parts, *of_the_node)),
         settings,
         spec.active_deadline_seconds,
         placement,
@@ -94,13 +96,33 @@ def _backup_pod(
     )
 
 
-def _certificates(directory: str) -> Part:
+def _node_files(spec: MetadataBackupPolicySpec) -> Iterator[Part]:
+    """Yield what is backed up of the node itself, beside etcd."""
+    if spec.certs_dir is not None:
+        yield setting(Env.CERTIFICATES_DIR, Mount.CERTIFICATES)
+        yield _host_path("certificates", spec.certs_dir, Mount.CERTIFICATES)
+    if spec.static_pods_dir is not None:
+        yield setting(Env.STATIC_PODS_DIR, Mount.STATIC_PODS)
+        yield _host_path("static-pods", spec.static_pods_dir, Mount.STATIC_PODS)
+    for position, path in enumerate(spec.kubeconfigs or ()):
+        if position == 0:
+            yield setting(Env.KUBECONFIGS_DIR, Mount.KUBECONFIGS)
+        yield _host_path(f"kubeconfig-{position}", path, f"{Mount.KUBECONFIGS}/{PurePosixPath(path).name}")
+    if spec.encryption_config is not None:
+        inside = f"{Mount.ENCRYPTION_CONFIG}/{PurePosixPath(spec.encryption_config).name}"
+        yield setting(Env.ENCRYPTION_CONFIG_FILE, inside)
+        yield _host_path("encryption-config", spec.encryption_config, inside)
+
+
+def _host_path(volume: str, path: str, mount: str) -> Part:
+    """Return a directory or file of the node, read-only.
+
+    No `type`: with `Directory` or `File` a missing one would keep the pod in ContainerCreating until its
+    deadline. The runner refuses what is missing or empty and says so.
+    """
     return Part(
-        env=setting(Env.CERTIFICATES_DIR, Mount.CERTIFICATES).env,
-        # No `type`: with `Directory` a missing directory would keep the pod in ContainerCreating until its
-        # deadline. The runner refuses an empty or missing directory and says so.
-        volumes=({"name": "certificates", "hostPath": {"path": directory, "type": ""}},),
-        mounts=({"name": "certificates", "mountPath": Mount.CERTIFICATES.value, "readOnly": True},),
+        volumes=({"name": volume, "hostPath": {"path": path, "type": ""}},),
+        mounts=({"name": volume, "mountPath": str(mount), "readOnly": True},),
     )
 
 

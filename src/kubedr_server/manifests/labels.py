@@ -21,7 +21,7 @@ class Label(StrEnum):
     """The keys of this project's labels."""
 
     OPERATION = f"{GROUP}/operation"
-    """What a Job does: `init`, `backup`, `restore` or `forget`."""
+    """What a Job does: one of the runner's operations, such as `backup`."""
 
     POLICY = f"{GROUP}/policy"
     LOCATION = f"{GROUP}/location"

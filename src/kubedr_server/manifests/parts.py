@@ -82,6 +82,8 @@ def repository(location: BackupLocation) -> Part:
     ]
     if spec.region is not None:
         parts.append(setting(Env.REPOSITORY_REGION, spec.region))
+    if spec.proxy is not None:
+        parts.append(setting(Env.REPOSITORY_PROXY, spec.proxy))
     if spec.ca_secret is not None:
         parts.append(setting(Env.REPOSITORY_CA_FILE, f"{Mount.REPOSITORY_CA}/{CA_BUNDLE_KEY}"))
         parts.append(secret("repository-ca", spec.ca_secret, Mount.REPOSITORY_CA))
@@ -91,7 +93,14 @@ def repository(location: BackupLocation) -> Part:
 
 
 def repository_url(spec: BackupLocationSpec) -> str:
-    """Return the name that restic knows the repository by: `s3:<url>/<bucket>[/<prefix>]`."""
+    """Return the name that restic knows the repository by: `s3:<url>/<bucket>[/<prefix>]` for a bucket.
+
+    Raises ValueError for a spec that names no place: the API server stores none.
+    """
+    if spec.repository is not None:
+        return spec.repository
+    if spec.url is None or spec.bucket_name is None:
+        raise ValueError("the BackupLocation has neither url and bucketName nor repository")
     path = [spec.url.rstrip("/"), spec.bucket_name]
     if spec.prefix is not None:
         path.append(spec.prefix.strip("/"))
