@@ -17,6 +17,7 @@ from kubedr_server.admission.endpoint import MAX_BODY, Load, Webhook
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.resources import MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
 from kubedr_server.local.api.server import LocalAPI
+from kubedr_server.ops import serving
 from kubedr_server.ops.admission_metrics import AdmissionMetrics
 from kubedr_server.ops.tls import CertificateError
 from kubedr_server.settings import SelfSigned, Settings, SettingsError
@@ -26,7 +27,15 @@ from support.webhooks import Served, serve
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    async with serve(tmp_path, silence_seconds=0.5) as running:
+    async with serve(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    """Serve, and bear no client's silence for long."""
+    monkeypatch.setattr(serving, "_SWEEP_SECONDS", 0.05)
+    async with serve(tmp_path, silence_seconds=0.1) as running:
         yield running
 
 
@@ -76,7 +85,7 @@ async def test_a_review_of_seven_mebibytes_is_read_and_a_larger_one_refused(serv
         f"Content-Length: {MAX_BODY + 1}\r\n\r\n"
     ).encode()
     reader, writer = await raw(served, data=head)
-    assert b" 413 " in await asyncio.wait_for(reader.readline(), 5), "told before the body is sent"
+    assert b" 413 " in await asyncio.wait_for(reader.readline(), 60), "told before the body is sent"
     writer.close()
 
 
@@ -86,20 +95,12 @@ async def test_a_body_without_a_length_is_bounded_while_it_comes(served: Served)
         b"Transfer-Encoding: chunked\r\n\r\n"
     )
     reader, writer = await raw(served, data=head)
-
-    async def flood() -> None:
-        chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
-        for _ in range(64):
-            writer.write(chunk)
-            await writer.drain()
-
-    flooding = asyncio.create_task(flood())
-    try:
-        assert b" 413 " in await asyncio.wait_for(reader.readline(), 10)
-    finally:
-        flooding.cancel()
-        await asyncio.gather(flooding, return_exceptions=True)
-        writer.transport.abort()
+    chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+    for _ in range(12):  # more than is read of a body, and less than is thrown away after the answer
+        writer.write(chunk)
+        await writer.drain()
+    assert b" 413 " in await asyncio.wait_for(reader.readline(), 30)
+    writer.transport.abort()
     assert served.sample("kubedr_admission_http_errors_total", webhook="validate", code="413") == 1
 
 
@@ -122,38 +123,39 @@ async def test_a_body_that_does_not_come_is_given_up(served: Served) -> None:
         b"Content-Length: 100\r\n\r\n{"
     )
     reader, writer = await raw(served, data=head)
-    assert b" 408 " in await asyncio.wait_for(reader.readline(), 5)
+    assert b" 408 " in await asyncio.wait_for(reader.readline(), 60)
     writer.close()
 
 
 @pytest.mark.parametrize("data", [b"", b"POST /validate HTTP/1.1\r\nHost: a\r\n"])
-async def test_a_client_that_says_nothing_is_hung_up_on(served: Served, data: bytes) -> None:
-    reader, writer = await raw(served, data=data)
-    assert await asyncio.wait_for(reader.read(), 10) == b""
+async def test_a_client_that_says_nothing_is_hung_up_on(impatient: Served, data: bytes) -> None:
+    reader, writer = await raw(impatient, data=data)
+    assert await asyncio.wait_for(reader.read(), 60) == b""
     writer.close()
 
 
-async def test_an_idle_connection_is_kept_after_a_request(served: Served) -> None:
+async def test_an_idle_connection_is_kept_after_a_request(impatient: Served) -> None:
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
-    reader, writer = await raw(served, data=request)
+    reader, writer = await raw(impatient, data=request)
     assert b" 200 " in await reader.readline()
-    await asyncio.sleep(5)
+    silent, other = await raw(impatient, data=b"")
+    assert await asyncio.wait_for(silent.read(), 60) == b"", "this one has made no request"
+    other.close()
     writer.write(request)
     await reader.readuntil(b"ok\n")
-    assert b" 200 " in await asyncio.wait_for(reader.readline(), 5), "far longer than silence is borne"
+    assert b" 200 " in await asyncio.wait_for(reader.readline(), 60)
     writer.close()
 
 
 async def test_two_hundred_slow_clients_do_not_hinder_the_others(served: Served) -> None:
     head = (
-        b"POST /validate?timeout=20s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"POST /validate?timeout=30s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
         b"Content-Length: 5000000\r\n\r\n"
     )
     slow = await asyncio.gather(*(raw(served, data=head + b"x" * 10_000) for _ in range(200)))
     async with served.session() as session:
-        started = asyncio.get_running_loop().time()
         assert (await served.review(session, review_of(policy())))["allowed"]
-        assert asyncio.get_running_loop().time() - started < 2
+    assert served.sample("kubedr_admission_requests_in_flight") > 150, "it did not wait for the slow ones"
     for _, writer in slow:
         writer.transport.abort()
 
@@ -247,14 +249,14 @@ class Replica:
 
     async def started(self) -> server.Running:
         ends: set[asyncio.Future[Any]] = {self.task, self._started}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=60)
         if self.task.done():
             await self.task
         return await self._started
 
     async def end(self) -> None:
         self.stop.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self.task
 
 
@@ -356,7 +358,7 @@ async def test_the_webhooks_end_before_the_controllers(
             order.append("controllers")
 
     monkeypatch.setattr("kubedr_server.controllers.manager.run", controllers)
-    replica = Replica(settings_for(api, leader_elect=False, drain_seconds=1.0))
+    replica = Replica(settings_for(api, leader_elect=False, drain_seconds=3.0))
     running = await replica.started()
 
     async def watch() -> None:
@@ -380,7 +382,7 @@ async def test_the_webhooks_end_before_the_controllers(
     watching = asyncio.create_task(watch())
     await asyncio.sleep(0.1)
     await replica.end()
-    await asyncio.wait_for(watching, 5)
+    await asyncio.wait_for(watching, 60)
     assert order.index("unready") == 0
     assert set(order) == {"unready", "webhooks", "controllers"}
 
