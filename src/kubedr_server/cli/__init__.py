@@ -11,6 +11,7 @@ _PARTS = {
         "server",
         "Serve the admission webhooks and run the controllers.",
     ),
+    "backup": ("kubedr_server.cli.backup", "backup", "client", "Back up a policy's etcd now."),
     "runner": ("kubedr_server.runner.command", "runner", "runner", "The steps of a backup pod."),
     "local": ("kubedr_server.cli.local", "local", "local", "KubeDR on one machine, without a cluster."),
     "generate": ("kubedr_server.cli.generate", "generate", None, "Write the CRDs and the API reference."),
