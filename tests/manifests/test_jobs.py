@@ -1,13 +1,19 @@
-"""The Jobs for initialising, restoring and forgetting, as plain data."""
+"""The Jobs for a repository, for restoring and for forgetting, as plain data."""
 
 import json
 from typing import Any
 
 from kubedr_server.manifests.jobs import (
+    check_job,
+    check_job_name,
     forget_job,
     forget_job_name,
+    health_job,
+    health_job_name,
     init_job,
     init_job_name,
+    prune_job,
+    prune_job_name,
     restore_job,
     restore_job_name,
 )
@@ -109,6 +115,54 @@ def test_a_location_that_checks_no_certificate_says_so_to_the_runner() -> None:
     assert "KUBEDR_REPOSITORY_CA_FILE" not in environment(job)
 
 
+def test_a_look_at_a_repository_is_an_initialisations_pod_with_another_command() -> None:
+    location = a_location()
+    job, init = health_job(location, RUNNER, "7", unlock=False), init_job(location, RUNNER, "7")
+
+    assert job["metadata"] == {
+        "name": health_job_name(location, "7"),
+        "namespace": "kubedr-system",
+        "labels": labels_of("health", location="minio"),
+        "ownerReferences": [owner("BackupLocation", "minio")],
+    }
+    assert pod(job)["containers"][0]["command"] == ["kubedr", "runner", "health"]
+    pod(init)["containers"][0]["command"] = ["kubedr", "runner", "health"]
+    assert pod(job) == pod(init)
+    assert job["spec"]["activeDeadlineSeconds"] == RUNNER.job_deadline_seconds
+
+
+def test_locks_may_be_removed_only_where_the_builder_was_told_so() -> None:
+    location = a_location()
+    assert "KUBEDR_UNLOCK" not in environment(health_job(location, RUNNER, "1", unlock=False))
+    assert environment(health_job(location, RUNNER, "1", unlock=True))["KUBEDR_UNLOCK"] == "true"
+
+
+def test_a_check_reads_the_part_it_is_told_and_has_hours_for_it() -> None:
+    location = a_location()
+    job = check_job(location, RUNNER, "3", 2, 7)
+
+    assert job["metadata"]["name"] == check_job_name(location, "3")
+    assert job["metadata"]["labels"] == labels_of("check", location="minio")
+    assert job["metadata"]["ownerReferences"] == [owner("BackupLocation", "minio")]
+    assert pod(job)["containers"][0]["command"] == ["kubedr", "runner", "check"]
+    assert environment(job)["KUBEDR_CHECK_PART"] == "2"
+    assert environment(job)["KUBEDR_CHECK_PARTS"] == "7"
+    assert environment(job)["KUBEDR_DEADLINE_SECONDS"] == str(6 * 3600 - 30)
+    assert job["spec"]["activeDeadlineSeconds"] == 6 * 3600
+
+
+def test_a_prune_has_hours_too() -> None:
+    location = a_location()
+    job = prune_job(location, RUNNER, "3")
+
+    assert job["metadata"]["name"] == prune_job_name(location, "3")
+    assert job["metadata"]["labels"] == labels_of("prune", location="minio")
+    assert job["metadata"]["ownerReferences"] == [owner("BackupLocation", "minio")]
+    assert pod(job)["containers"][0]["command"] == ["kubedr", "runner", "prune"]
+    assert job["spec"]["activeDeadlineSeconds"] == 6 * 3600
+    assert job["spec"]["backoffLimit"] == 0
+
+
 def test_a_restore_writes_to_its_volume_and_runs_once() -> None:
     restore, record = a_restore(), a_record()
     job = restore_job(restore, record, a_location(), RUNNER)
@@ -160,6 +214,9 @@ def test_only_a_backup_reaches_the_nodes_network_or_its_files() -> None:
     location, record = a_location(), a_record()
     for job in (
         init_job(location, RUNNER, "1"),
+        health_job(location, RUNNER, "1", unlock=True),
+        check_job(location, RUNNER, "1", 1, 7),
+        prune_job(location, RUNNER, "1"),
         restore_job(a_restore(), record, location, RUNNER),
         forget_job(record, location, RUNNER, "1"),
     ):
@@ -172,7 +229,9 @@ def test_another_attempt_and_another_object_of_the_same_name_have_other_jobs() -
     later.metadata.uid = "another"
 
     assert init_job_name(first, "1") == init_job_name(second, "1")
-    assert len({init_job_name(first, "1"), init_job_name(first, "2"), init_job_name(later, "1")}) == 3
+    names = (init_job_name, health_job_name, check_job_name, prune_job_name)
+    made = {name(location, attempt) for name in names for location in (first, later) for attempt in "12"}
+    assert len(made) == 16
 
 
 def test_building_twice_shares_nothing_that_an_edit_could_reach() -> None:

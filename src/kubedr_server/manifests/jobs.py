@@ -1,4 +1,4 @@
-"""The Jobs that no schedule starts: initialise a repository, restore a backup, forget a snapshot.
+"""The Jobs that no CronJob starts: those of a repository, restore a backup, forget a snapshot.
 
 Each has a name that follows from its inputs, so that creating it twice is creating it once. None is
 retried by the Job controller: the controllers of this project decide on the next attempt, with a back-off
@@ -27,14 +27,76 @@ def init_job_name(location: BackupLocation, attempt: str) -> str:
 
 def init_job(location: BackupLocation, settings: RunnerSettings, attempt: str) -> dict[str, Any]:
     """Return the Job that makes, or opens, a location's repository. `attempt` tells one try from another."""
-    return _job(
+    return _location_job(
         init_job_name(location, attempt),
         location,
         Operation.INIT,
-        {Label.LOCATION: location.metadata.name},
         repository(location),
         settings,
         settings.job_deadline_seconds,
+    )
+
+
+def health_job_name(location: BackupLocation, attempt: str) -> str:
+    """Return the name of one look at a location's repository."""
+    return job_name(Operation.HEALTH, location.metadata.name, location.metadata.uid, attempt)
+
+
+def health_job(
+    location: BackupLocation, settings: RunnerSettings, attempt: str, *, unlock: bool
+) -> dict[str, Any]:
+    """Return the Job that looks at a repository and lists its snapshots.
+
+    `unlock`: no other Job of this cluster works with the repository, so that stale locks may be removed.
+    """
+    parts = [repository(location)]
+    if unlock:
+        parts.append(setting(Env.UNLOCK, "true"))
+    return _location_job(
+        health_job_name(location, attempt),
+        location,
+        Operation.HEALTH,
+        join(parts),
+        settings,
+        settings.job_deadline_seconds,
+    )
+
+
+def check_job_name(location: BackupLocation, attempt: str) -> str:
+    """Return the name of one check of a location's repository."""
+    return job_name(Operation.CHECK, location.metadata.name, location.metadata.uid, attempt)
+
+
+def check_job(
+    location: BackupLocation, settings: RunnerSettings, attempt: str, part: int, parts: int
+) -> dict[str, Any]:
+    """Return the Job that checks a repository and reads one part of its data, from 1 to `parts`."""
+    return _location_job(
+        check_job_name(location, attempt),
+        location,
+        Operation.CHECK,
+        join(
+            (repository(location), setting(Env.CHECK_PART, str(part)), setting(Env.CHECK_PARTS, str(parts)))
+        ),
+        settings,
+        settings.maintenance_deadline_seconds,
+    )
+
+
+def prune_job_name(location: BackupLocation, attempt: str) -> str:
+    """Return the name of one attempt at freeing a location's room."""
+    return job_name(Operation.PRUNE, location.metadata.name, location.metadata.uid, attempt)
+
+
+def prune_job(location: BackupLocation, settings: RunnerSettings, attempt: str) -> dict[str, Any]:
+    """Return the Job that frees the room of data that no snapshot needs any more."""
+    return _location_job(
+        prune_job_name(location, attempt),
+        location,
+        Operation.PRUNE,
+        repository(location),
+        settings,
+        settings.maintenance_deadline_seconds,
     )
 
 
@@ -101,6 +163,18 @@ def forget_job(
 def _snapshot(record: MetadataBackupRecord) -> Part:
     """Return the snapshot's id, in full where the record knows it: eight digits can be ambiguous."""
     return setting(Env.SNAPSHOT_ID, record.status.full_snapshot_id or record.spec.snapshot_id)
+
+
+def _location_job(
+    name: str,
+    location: BackupLocation,
+    operation: Operation,
+    part: Part,
+    settings: RunnerSettings,
+    deadline_seconds: int,
+) -> dict[str, Any]:
+    subjects = {Label.LOCATION: location.metadata.name}
+    return _job(name, location, operation, subjects, part, settings, deadline_seconds)
 
 
 def _job(

@@ -27,7 +27,10 @@ class RunnerSettings:
     priority_class_name: str | None = None
 
     job_deadline_seconds: int = 600
-    """How long an initialisation or the forgetting of a snapshot may take."""
+    """How long an initialisation, a look at the repository or the forgetting of a snapshot may take."""
+
+    maintenance_deadline_seconds: int = 6 * 3600
+    """How long a check or a prune of a repository may take."""
 
     restore_deadline_seconds: int = 6 * 3600
     """How long a restore may take."""
