@@ -73,7 +73,7 @@ def record_object(
         "MetadataBackupRecord",
         f"mbr-{snapshot[:8]}",
         {"policy": "nightly", "snapshotId": snapshot[:8], "backuploc": "minio"},
-        **{"finalizers": [RECORD_FINALIZER], **metadata},
+        **{"finalizers": [RECORD_FINALIZER], "creationTimestamp": stamp(NOW - age), **metadata},
     )
     obj["status"] = {
         "fullSnapshotId": snapshot,

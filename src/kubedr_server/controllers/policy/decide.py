@@ -167,10 +167,10 @@ def _ready(state: PolicyState, destination: _Finding, scheduled: _Finding, backe
 
 
 def _expire(state: PolicyState) -> tuple[Write, ...]:
-    """Return the deletion of what exceeds `retainNumBackups`. The records' own controller does the rest."""
+    """Return the deletion of what no retention rule keeps. The records' own controller does the rest."""
     return tuple(
         Delete(METADATA_BACKUP_RECORDS, record.metadata.namespace, record.metadata.name, record.metadata.uid)
-        for record in retention.expired(state.records, state.policy.spec.retain_num_backups)
+        for record in retention.expired(state.records, retention.Keep.of(state.policy.spec))
     )
 
 

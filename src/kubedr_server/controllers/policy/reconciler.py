@@ -125,8 +125,8 @@ class PolicyReconciler:
         """Return the policy's records, as the API server knows them, if any of them is to be deleted."""
         cluster = self._context.cluster
         index = scoped(key.namespace, key.name)
-        keep = policy.spec.retain_num_backups
-        if len(cluster.keys_by(METADATA_BACKUP_RECORDS, POLICY, index)) <= keep:
+        keep = retention.Keep.of(policy.spec)
+        if len(cluster.keys_by(METADATA_BACKUP_RECORDS, POLICY, index)) <= keep.newest:
             return ()
         known = _parsed(cluster.by(METADATA_BACKUP_RECORDS, POLICY, index))
         if not retention.expired(known, keep):
