@@ -245,7 +245,23 @@ def test_a_good_backup_becomes_a_record_a_status_and_an_event() -> None:
                 "reason": "Succeeded",
                 "message": "etcd revision 1234 is at or after 1230, which was read when the backup began; "
                 "hash cafe, 500 keys",
-            }
+            },
+            {
+                "type": "SnapshotAvailable",
+                "status": "True",
+                "observedGeneration": 1,
+                "lastTransitionTime": "2026-03-01T12:00:00Z",
+                "reason": "Succeeded",
+                "message": "the repository holds the snapshot",
+            },
+            {
+                "type": "Restorable",
+                "status": "True",
+                "observedGeneration": 1,
+                "lastTransitionTime": "2026-03-01T12:00:00Z",
+                "reason": "Succeeded",
+                "message": "nothing in the backup is encrypted by kube-apiserver",
+            },
         ],
         "fullSnapshotId": SNAPSHOT,
         "runId": "uid-of-nightly-1",
@@ -260,6 +276,8 @@ def test_a_good_backup_becomes_a_record_a_status_and_an_event() -> None:
         "snapshotFormat": "file",
         "etcdVersion": "3.5.30",
         "certificateFiles": 12,
+        "encryptedObjects": 0,
+        "unrestorableObjects": 0,
     }
     status = decision.status.to_wire()
     del status["conditions"]

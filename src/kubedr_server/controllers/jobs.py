@@ -11,7 +11,7 @@ from typing import Any
 
 from kubedr_server import contract
 from kubedr_server.api.conditions import Reason
-from kubedr_server.contract import Operation, RunResult
+from kubedr_server.contract import Env, Operation, RunResult
 
 Object = Mapping[str, Any]
 
@@ -50,6 +50,8 @@ class Report:
     reason: Reason
     message: str
     result: RunResult | None = None
+    cluster_id: str | None = None
+    """The cluster that the Job says it works for."""
 
     @property
     def succeeded(self) -> bool:
@@ -131,7 +133,26 @@ def report(
         reason, message = result.reason, result.message
     else:
         reason, message = _explain(job, end, pod, before)
-    return Report(job["metadata"]["name"], job["metadata"]["uid"], name, end.time, reason, message, result)
+    return Report(
+        job=job["metadata"]["name"],
+        job_uid=job["metadata"]["uid"],
+        pod=name,
+        time=end.time,
+        reason=reason,
+        message=message,
+        result=result,
+        cluster_id=setting(job, Env.CLUSTER_ID),
+    )
+
+
+def setting(job: Object, name: Env) -> str | None:
+    """Return a plain setting that a Job gives to its runner, or None."""
+    template = ((job.get("spec") or {}).get("template") or {}).get("spec") or {}
+    for container in template.get("containers") or ():
+        for known in container.get("env") or ():
+            if known.get("name") == name.value:
+                return known.get("value") or None
+    return None
 
 
 def _explain(job: Object, end: Ended, pod: Object | None, before: Trouble | None) -> tuple[Reason, str]:

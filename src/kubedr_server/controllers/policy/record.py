@@ -1,19 +1,20 @@
 """The MetadataBackupRecord of a finished backup."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from kubedr_server.api.conditions import ConditionType, Reason
+from kubedr_server.api.conditions import ConditionType
 from kubedr_server.api.group import API_VERSION, RECORD_FINALIZER
 from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy
 from kubedr_server.api.metadata_backup_record import MetadataBackupRecord, MetadataBackupRecordStatus
 from kubedr_server.api.names import RECORD_PREFIX, SHORT_SNAPSHOT_ID_LENGTH
 from kubedr_server.contract import BackupResult, Operation
 from kubedr_server.controllers import conditions
-from kubedr_server.controllers.conditions import whole_second
 from kubedr_server.controllers.decision import Create, Merge, Object, Write
 from kubedr_server.controllers.jobs import Report
+from kubedr_server.controllers.proof import Origin, record_status
 from kubedr_server.controllers.settings import SNAPSHOT_ANNOTATION
 from kubedr_server.kube.resources import METADATA_BACKUP_RECORDS
 from kubedr_server.manifests.labels import Label, template_metadata
@@ -58,7 +59,9 @@ def writes(
     status = _status(report, backup, generation, now).to_wire()
     namespace = policy.metadata.namespace
     if slot.existing is None:
-        return (Create(METADATA_BACKUP_RECORDS, _record(policy, location, backup, slot), status),)
+        owner = policy.metadata
+        record = new_record(owner.namespace, owner.name, location, backup.snapshot_id, slot)
+        return (Create(METADATA_BACKUP_RECORDS, record, status),)
     known = MetadataBackupRecord.model_validate(slot.existing)
     if conditions.is_true(known.status.conditions, ConditionType.VERIFIED):
         return ()
@@ -67,51 +70,32 @@ def writes(
     return (Merge(METADATA_BACKUP_RECORDS, namespace, slot.name, body, "status"),)
 
 
-def _record(policy: MetadataBackupPolicy, location: str, backup: BackupResult, slot: Slot) -> dict[str, Any]:
+def new_record(
+    namespace: str,
+    policy: str,
+    location: str,
+    snapshot_id: str,
+    slot: Slot,
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Return the new record. The policy does not own it: a deleted policy leaves its backups."""
-    metadata = template_metadata(
-        Operation.BACKUP, {Label.POLICY: policy.metadata.name, Label.LOCATION: location}
-    )
+    metadata = template_metadata(Operation.BACKUP, {Label.POLICY: policy, Label.LOCATION: location})
     return {
         "apiVersion": API_VERSION,
         "kind": METADATA_BACKUP_RECORDS.kind,
         "metadata": {
             "name": slot.name,
-            "namespace": policy.metadata.namespace,
-            "labels": metadata["labels"],
-            "annotations": {**metadata.get("annotations", {}), SNAPSHOT_ANNOTATION: backup.snapshot_id},
+            "namespace": namespace,
+            "labels": {**metadata["labels"], **(labels or {})},
+            "annotations": {**metadata.get("annotations", {}), SNAPSHOT_ANNOTATION: snapshot_id},
             "finalizers": [RECORD_FINALIZER],
         },
-        "spec": {"policy": policy.metadata.name, "backuploc": location, "snapshotId": slot.short_id},
+        "spec": {"policy": policy, "backuploc": location, "snapshotId": slot.short_id},
     }
 
 
 def _status(
     report: Report, backup: BackupResult, generation: int, now: datetime
 ) -> MetadataBackupRecordStatus:
-    message = (
-        f"etcd revision {backup.revision} is at or after {backup.minimum_revision}, which was read when the "
-        f"backup began; hash {backup.hash}, {backup.total_keys} keys"
-    )
-    verified = conditions.condition(
-        ConditionType.VERIFIED, "True", Reason.SUCCEEDED, message, generation=generation, now=now
-    )
-    # What was written while the backup ran may be missing from it: the start is what it surely holds.
     taken = report.result.start_time if report.result else report.time
-    return MetadataBackupRecordStatus(
-        observed_generation=generation,
-        conditions=[verified],
-        full_snapshot_id=backup.snapshot_id,
-        run_id=report.job_uid,
-        backup_time=whole_second(taken),
-        revision=backup.revision,
-        hash=backup.hash,
-        total_keys=backup.total_keys,
-        sha256=backup.sha256,
-        snapshot_size=backup.snapshot_size,
-        data_added=backup.data_added,
-        data_stored=backup.data_stored,
-        snapshot_format=backup.snapshot_format,
-        etcd_version=backup.etcd_version,
-        certificate_files=backup.certificate_files,
-    )
+    return record_status(backup, Origin(report.job_uid, taken, report.cluster_id), generation, now)
