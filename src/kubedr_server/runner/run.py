@@ -20,21 +20,34 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from kubedr_server.api.conditions import Reason
-from kubedr_server.contract import EXIT_CODES, BackupResult, Env, Operation, RestoreResult, RunResult
+from kubedr_server.contract import (
+    EXIT_CODES,
+    BackupResult,
+    CheckResult,
+    DrillResult,
+    Env,
+    HealthResult,
+    Operation,
+    PruneResult,
+    RestoreResult,
+    RunResult,
+)
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.log import Log, size
-from kubedr_server.runner.settings import (
-    BackupSettings,
-    ForgetSettings,
-    InitSettings,
-    RestoreSettings,
-    RunSettings,
-)
+from kubedr_server.runner.settings import RunSettings
 
-_S = TypeVar("_S", InitSettings, BackupSettings, RestoreSettings, ForgetSettings)
+
+class _Settings(Protocol):
+    """What every operation's settings have."""
+
+    @property
+    def run(self) -> RunSettings: ...
+
+
+_S = TypeVar("_S", bound=_Settings)
 
 
 @dataclass
@@ -58,6 +71,10 @@ class Outcome:
     message: str
     backup: BackupResult | None = None
     restore: RestoreResult | None = None
+    health: HealthResult | None = None
+    check: CheckResult | None = None
+    prune: PruneResult | None = None
+    drill: DrillResult | None = None
 
 
 def execute(
@@ -171,6 +188,10 @@ async def _run(
         warnings=context.warnings,
         backup=outcome.backup if outcome else None,
         restore=outcome.restore if outcome else None,
+        health=outcome.health if outcome else None,
+        check=outcome.check if outcome else None,
+        prune=outcome.prune if outcome else None,
+        drill=outcome.drill if outcome else None,
     )
     # Before the event loop is closed: that waits for threads, such as one that still resolves a name.
     write_result(result, environ.get(Env.RESULT_PATH), log)
