@@ -36,11 +36,13 @@ def test_a_policy_that_never_succeeded_has_series_to_alert_on() -> None:
         last_success=None,
         consecutive_failures=3,
         next_schedule=NOW + timedelta(hours=1),
+        missed=2,
         ready=False,
     )
     assert registry.get_sample_value("kubedr_backup_last_success_timestamp_seconds", LABELS) == 0
     assert registry.get_sample_value("kubedr_backup_consecutive_failures", LABELS) == 3
     assert registry.get_sample_value("kubedr_num_failed_backups", LABELS) == 0
+    assert registry.get_sample_value("kubedr_num_missed_backups", LABELS) == 2
     assert registry.get_sample_value("kubedr_policy_ready", LABELS) == 0
 
 

@@ -37,7 +37,7 @@ _MONTH: Final = _Field(
 _WEEKDAY: Final = _Field("day of the week", 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat"))
 _FIELDS: Final = (_MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY)
 
-_DESCRIPTORS: Final = {
+DESCRIPTORS: Final = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
     "@monthly": "0 0 1 * *",
@@ -46,6 +46,8 @@ _DESCRIPTORS: Final = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+"""Words for whole schedules, and what they mean."""
+
 # What Go's unicode.IsSpace calls a space; Python's str.split() would take some control characters, too.
 _SPACES: Final = re.compile("[\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 _NUMBER: Final = re.compile(r"\+?[0-9]{1,9}")
@@ -121,9 +123,9 @@ def parse(text: str) -> Schedule | Every:
     if text.startswith("@every "):
         return Every(_parse_interval(text.removeprefix("@every ")))
     if text.startswith("@"):
-        expanded = _DESCRIPTORS.get(text)
+        expanded = DESCRIPTORS.get(text)
         if expanded is None:
-            known = ", ".join([*_DESCRIPTORS, "@every <duration>"])
+            known = ", ".join([*DESCRIPTORS, "@every <duration>"])
             raise CronError(f"unrecognized descriptor: one of {known} is possible")
         text = expanded
     schedule = _parse_fields([word for word in _SPACES.split(text) if word])

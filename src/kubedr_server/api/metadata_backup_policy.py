@@ -224,7 +224,7 @@ class MetadataBackupPolicyStatus(StatusBase):
     """When the next backup is due."""
 
     effective_schedule: str | None = None
-    """The schedule of the CronJob: `spec.schedule`, moved as `spec.spreadMinutes` says."""
+    """The schedule of the CronJob: `spec.schedule`, moved as `spec.spreadMinutes` says, and its time zone."""
 
     consecutive_failures: Int64 | None = None
     """How many backups in a row have failed."""

@@ -16,6 +16,7 @@ from kubedr_server.contract import Env, Mount, Operation
 from kubedr_server.manifests.labels import Label, object_metadata, template_metadata
 from kubedr_server.manifests.parts import Part, join, repository, secret, setting
 from kubedr_server.manifests.pod import Placement, pod_spec
+from kubedr_server.manifests.schedule import effective_schedule
 from kubedr_server.manifests.settings import RunnerSettings
 
 TOLERATE_EVERYTHING: list[dict[str, Any]] = [{"operator": "Exists"}]
@@ -33,7 +34,7 @@ def backup_cronjob(
     spec = policy.spec
     subjects = {Label.POLICY: policy.metadata.name, Label.LOCATION: location.metadata.name}
     cronjob_spec: dict[str, Any] = {
-        "schedule": spec.schedule,
+        "schedule": schedule_of(policy, settings),
         # Two backups of one etcd at once would only slow each other down.
         "concurrencyPolicy": "Forbid",
         "suspend": spec.suspend,
@@ -63,6 +64,12 @@ def backup_cronjob(
         ),
         "spec": cronjob_spec,
     }
+
+
+def schedule_of(policy: MetadataBackupPolicy, settings: RunnerSettings) -> str:
+    """Return when a policy's backups start. Policies of one name in two clusters start at other minutes."""
+    metadata = policy.metadata
+    return effective_schedule(policy.spec, f"{settings.cluster_id}/{metadata.namespace}/{metadata.name}")
 
 
 def _backup_pod(

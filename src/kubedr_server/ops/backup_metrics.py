@@ -42,6 +42,7 @@ class BackupMetrics:
         self._next = gauge(
             "kubedr_backup_next_schedule_timestamp_seconds", "When the next backup is due; 0 if suspended."
         )
+        self._missed = gauge("kubedr_num_missed_backups", "Backups that were due and never started.")
         self._ready = gauge("kubedr_policy_ready", "1 if the policy's condition Ready holds, else 0.")
         self._known: set[tuple[str, str]] = set()
 
@@ -63,6 +64,7 @@ class BackupMetrics:
         last_success: datetime | None,
         consecutive_failures: int,
         next_schedule: datetime | None,
+        missed: int,
         ready: bool,
     ) -> None:
         """Show what a policy's status says. Never having succeeded shows as 0, and so as very old."""
@@ -72,6 +74,7 @@ class BackupMetrics:
         self._last_success.labels(*labels).set(last_success.timestamp() if last_success else 0)
         self._failures.labels(*labels).set(consecutive_failures)
         self._next.labels(*labels).set(next_schedule.timestamp() if next_schedule else 0)
+        self._missed.labels(*labels).set(missed)
         self._ready.labels(*labels).set(1 if ready else 0)
 
     def remove(self, namespace: str, policy: str) -> None:
@@ -88,6 +91,7 @@ class BackupMetrics:
             self._last_success,
             self._failures,
             self._next,
+            self._missed,
             self._ready,
         ):
             # A policy that never succeeded has no size and no duration.

@@ -16,11 +16,11 @@ from kubedr_server.controllers import conditions, retention, schedule
 from kubedr_server.controllers.conditions import ConditionStatus
 from kubedr_server.controllers.decision import Apply, Decision, Delete, Merge, Write
 from kubedr_server.controllers.jobs import Report
-from kubedr_server.controllers.policy import cronjob, tell
+from kubedr_server.controllers.policy import cronjob, neglect, tell
 from kubedr_server.controllers.policy.state import PolicyState
 from kubedr_server.controllers.run import trouble
 from kubedr_server.kube.resources import CRONJOBS, METADATA_BACKUP_RECORDS
-from kubedr_server.manifests.cronjob import backup_cronjob
+from kubedr_server.manifests.cronjob import backup_cronjob, schedule_of
 from kubedr_server.manifests.settings import RunnerSettings
 
 _AFTER_SCHEDULE_SECONDS = 15.0
@@ -53,15 +53,18 @@ def decide(state: PolicyState, runner: RunnerSettings, now: datetime) -> PolicyD
     scheduled, cron_writes = _schedule(state, runner)
     told = tell.tell(state.untold, policy, now) if state.untold is not None else None
     backed_up = _backup(state, told)
-    ready = _ready(state, destination, scheduled, backed_up)
+    found = neglect.find(policy, state.seen, runner, now)
+    finished = told.fields.get("backup_time") if told else None
+    ready = _ready(state, destination, scheduled, backed_up, neglect.sentence(policy, found, finished))
     findings = [destination, scheduled, backed_up, ready]
     next_due = None
     if scheduled.status == "True" and not policy.spec.suspend:
-        next_due = schedule.next_time(policy.spec.schedule, policy.spec.time_zone, now)
+        next_due = schedule.next_time(schedule_of(policy, runner), policy.spec.time_zone, now)
     live_status: dict[str, Any] = dict((state.cronjob or {}).get("status") or {})
     last_due = live_status.get("lastScheduleTime")
     update: dict[str, Any] = {
         **(told.fields if told else {}),
+        **neglect.fields(policy, found, runner),
         "observed_generation": policy.metadata.generation,
         "next_schedule_time": next_due,
         "last_schedule_time": datetime.fromisoformat(last_due)
@@ -72,13 +75,15 @@ def decide(state: PolicyState, runner: RunnerSettings, now: datetime) -> PolicyD
             [_made(finding, policy.metadata.generation, now) for finding in findings],
         ),
     }
-    wake = None if next_due is None else (next_due - now).total_seconds() + _AFTER_SCHEDULE_SECONDS
+    wakes = [] if next_due is None else [(next_due - now).total_seconds() + _AFTER_SCHEDULE_SECONDS]
+    if found is not None and found.look_again is not None:
+        wakes.append(max(0.0, (found.look_again - now).total_seconds()))
     return PolicyDecision(
         before=(*cron_writes, *(told.before if told else ())),
         status=policy.status.model_copy(update=update),
-        events=told.events if told else (),
+        events=(*(told.events if told else ()), *neglect.events(found)),
         after=(*(told.after if told else ()), *_expire(state)),
-        wake_after=0.0 if state.more_untold else wake,
+        wake_after=0.0 if state.more_untold else min(wakes, default=None),
         counted=told.counted if told else None,
     )
 
@@ -148,7 +153,13 @@ def _backup(state: PolicyState, told: tell.Told | None) -> _Finding:
     return _Finding(ConditionType.BACKUP_SUCCEEDED, known.status, known.reason, known.message)
 
 
-def _ready(state: PolicyState, destination: _Finding, scheduled: _Finding, backed_up: _Finding) -> _Finding:
+def _ready(
+    state: PolicyState,
+    destination: _Finding,
+    scheduled: _Finding,
+    backed_up: _Finding,
+    neglected: str | None,
+) -> _Finding:
     """Return the summary: the first thing that is wrong, else that all is well."""
     # Without a location, the destination says more than its consequence for the CronJob.
     for part in (destination, scheduled):
@@ -160,6 +171,8 @@ def _ready(state: PolicyState, destination: _Finding, scheduled: _Finding, backe
         return _Finding(ConditionType.READY, "False", stuck.reason, stuck.message)
     if backed_up.status == "False":
         return _Finding(ConditionType.READY, "False", backed_up.reason, backed_up.message)
+    if neglected is not None:
+        return _Finding(ConditionType.READY, "False", Reason.MISSED, neglected)
     if scheduled.reason == Reason.SUSPENDED:
         return _Finding(ConditionType.READY, "True", Reason.SUSPENDED, scheduled.message)
     text = "no backup has finished yet" if backed_up.status == "Unknown" else backed_up.message

@@ -1,6 +1,7 @@
 """Gathers a policy's state, and carries out what is decided."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from kubedr_server.api.backup_location import BackupLocation
@@ -13,7 +14,7 @@ from kubedr_server.controllers import conditions, jobs, retention
 from kubedr_server.controllers.cluster import POLICY, scoped
 from kubedr_server.controllers.decision import Object
 from kubedr_server.controllers.outcome import Done, Outcome
-from kubedr_server.controllers.policy import tell
+from kubedr_server.controllers.policy import missed, tell
 from kubedr_server.controllers.policy.cronjob import Settled, settled
 from kubedr_server.controllers.policy.decide import PolicyDecision, decide
 from kubedr_server.controllers.policy.record import ID_LENGTHS, Slot, is_record_of
@@ -42,6 +43,7 @@ class PolicyReconciler:
         self._context = context
         self._metrics = metrics
         self._settled: dict[Key, Settled | None] = {}
+        self._since = context.clock()
 
     async def reconcile(self, key: Key) -> Outcome:
         """Make one policy so."""
@@ -79,7 +81,34 @@ class PolicyReconciler:
             untold=untold,
             more_untold=more,
             active=tuple(active),
+            seen=self._seen(key, policy, cronjob, runs, location),
             records=await self._records(key, policy),
+        )
+
+    def _seen(
+        self,
+        key: Key,
+        policy: MetadataBackupPolicy,
+        cronjob: Object | None,
+        runs: tuple[Run, ...],
+        location: Object | None,
+    ) -> missed.Seen | None:
+        if cronjob is None:
+            return missed.Seen(frozenset(), self._since)
+        known = [run.job for run in runs]
+        since = policy.status.missed_checked_time
+        recorded: tuple[datetime, ...] = ()
+        if since is not None and since < self._since:
+            found = self._context.cluster.by(METADATA_BACKUP_RECORDS, POLICY, scoped(key.namespace, key.name))
+            times = [(record.get("status") or {}).get("backupTime") for record in found]
+            recorded = tuple(datetime.fromisoformat(time) for time in times if time)
+        seen_at = ((location or {}).get("status") or {}).get("lastHealthTime")
+        return missed.Seen(
+            missed.times_of(known, cronjob),
+            self._since,
+            recorded,
+            datetime.fromisoformat(seen_at) if seen_at else None,
+            missed.windows(known),
         )
 
     async def _cronjob(self, key: Key) -> dict[str, Any] | None:
@@ -159,6 +188,7 @@ class PolicyReconciler:
             last_success=status.last_success_time,
             consecutive_failures=status.consecutive_failures or 0,
             next_schedule=status.next_schedule_time,
+            missed=status.missed_runs or 0,
             ready=conditions.is_true(status.conditions, ConditionType.READY),
         )
 

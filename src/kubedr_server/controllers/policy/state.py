@@ -8,6 +8,7 @@ from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
 from kubedr_server.controllers.decision import Object
 from kubedr_server.controllers.jobs import Report
 from kubedr_server.controllers.policy.cronjob import Settled
+from kubedr_server.controllers.policy.missed import Seen
 from kubedr_server.controllers.policy.record import Slot
 from kubedr_server.controllers.run import Run
 
@@ -40,6 +41,9 @@ class PolicyState:
     more_untold: bool = False
     active: tuple[Run, ...] = ()
     """Jobs that have not ended, the newest last."""
+
+    seen: Seen | None = None
+    """What is known of the runs, by which missed ones are found."""
 
     records: tuple[MetadataBackupRecord, ...] = ()
     """All records of the policy's name, if any of them may have to go."""
