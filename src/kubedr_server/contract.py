@@ -157,6 +157,13 @@ TAG_FORMAT: Final = "format"
 TAG_ETCD_VERSION: Final = "etcd-version"
 TAG_ETCD_ENDPOINT: Final = "etcd-endpoint"
 TAG_CERTIFICATES: Final = "certificates"
+TAG_FILES: Final = "files"
+"""How many regular files the snapshot must hold; with `TAG_BYTES`, the sum of their sizes, it is whole."""
+
+TAG_BYTES: Final = "bytes"
+TAG_CERTIFICATES_EXPIRE: Final = "certificates-expire"
+TAG_ENCRYPTED: Final = "encrypted"
+TAG_UNRESTORABLE: Final = "unrestorable"
 
 EXIT_CODES: Final[dict[Reason, int]] = {
     Reason.INTERNAL_ERROR: 1,

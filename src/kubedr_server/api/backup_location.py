@@ -144,6 +144,11 @@ class BackupLocationSpec(Model):
     """Accept any certificate of the endpoint. Whoever stands between can then read the access key's use."""
 
 
+def needed_keys(spec: BackupLocationSpec) -> tuple[str, ...]:
+    """Return the keys without which the Secret of `spec.credentials` cannot open the repository."""
+    return CREDENTIAL_KEYS if spec.repository is None else (REPOSITORY_PASSWORD,)
+
+
 class BackupLocationStatus(StatusBase):
     """What is known of the location."""
 

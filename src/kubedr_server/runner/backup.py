@@ -54,7 +54,9 @@ async def backup(settings: BackupSettings, context: Run) -> Outcome:
         staged = await _stage(settings, context, etcd, etcdutl, layout, staging)
         context.log.tell("Storing in the repository")
         summary = await restic.backup(
-            staging, host(settings.run.cluster_id), tags(settings, _result(staged, layout, None, 0.0))
+            staging,
+            host(settings.run.cluster_id),
+            tags(settings, _result(staged, layout, None, 0.0), staged.sizes),
         )
         await _read_back(restic, summary.snapshot_id, staged)
         return _told(_result(staged, layout, summary, time.monotonic() - started), "Backed up")
