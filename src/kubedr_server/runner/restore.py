@@ -3,23 +3,12 @@
 import asyncio
 from pathlib import Path
 
-from kubedr_server.api.conditions import Reason
-from kubedr_server.contract import (
-    SNAPSHOT_FILE,
-    TAG_FORMAT,
-    TAG_HASH,
-    TAG_REVISION,
-    TAG_SHA256,
-    RestoreResult,
-)
+from kubedr_server.contract import SNAPSHOT_FILE, RestoreResult
 from kubedr_server.runner import programs
-from kubedr_server.runner.failure import RunFailureError
-from kubedr_server.runner.layout import FileLayout, layout_named
+from kubedr_server.runner.fetch import fetch
 from kubedr_server.runner.log import size
-from kubedr_server.runner.proof import Proof, prove
-from kubedr_server.runner.repository import full_id, open_repository
+from kubedr_server.runner.repository import open_repository
 from kubedr_server.runner.restic import Restic
-from kubedr_server.runner.restic_messages import Snapshot
 from kubedr_server.runner.run import Outcome, Run, require_space, scratch_directory
 from kubedr_server.runner.settings import RestoreSettings
 from kubedr_server.runner.target import Target
@@ -63,48 +52,24 @@ async def _finish(target: Target) -> None:
 async def _bring(
     settings: RestoreSettings, context: Run, restic: Restic, etcdutl: programs.Program, target: Target
 ) -> RestoreResult:
-    snapshot_id = await full_id(restic, settings.snapshot_id)
-    if snapshot_id is None:
-        raise RunFailureError(
-            Reason.SNAPSHOT_NOT_FOUND,
-            f"The repository {settings.repository.url} has no snapshot {settings.snapshot_id}: was it "
-            "forgotten, or "
-            "made in another repository? 'restic snapshots' lists what is there.",
-        )
-    snapshot, nodes = await restic.list_files(snapshot_id)
-    layout = layout_named(snapshot.tag(TAG_FORMAT) or FileLayout.name)
-    needed = sum(node.size for node in nodes)
-    require_space(settings.target, needed + _MARGIN_BYTES, f"Snapshot {snapshot_id[:8]}")
-    context.log.tell(
-        f"Restoring snapshot {snapshot_id[:8]} of {snapshot.time:%Y-%m-%d %H:%M} UTC ({size(needed)})"
+    fetched = await fetch(
+        restic,
+        settings.snapshot_id,
+        settings.repository.url,
+        target.files,
+        etcdutl,
+        settings.run.search_path,
+        context.log,
+        lambda needed, what: require_space(settings.target, needed + _MARGIN_BYTES, what),
     )
-    await restic.restore(snapshot_id, target.files)
-    database = await layout.rebuild(target.files)
-    proof = await prove(database, etcdutl, settings.run.search_path)
-    _compare(snapshot, proof)
-    context.log.tell(f"Proven: revision {proof.revision}, {proof.total_keys} keys, {size(proof.size)}")
     files, count = await asyncio.to_thread(_measure, target.files)
     return RestoreResult(
-        snapshot_id=snapshot_id,
+        snapshot_id=fetched.snapshot.id,
         files_restored=files,
         bytes_restored=count,
-        revision=proof.revision,
-        hash=proof.hash,
+        revision=fetched.proof.revision,
+        hash=fetched.proof.hash,
     )
-
-
-def _compare(snapshot: Snapshot, proof: Proof) -> None:
-    """Compare with what was recorded when the backup was proven."""
-    found = {TAG_REVISION: str(proof.revision), TAG_HASH: proof.hash, TAG_SHA256: proof.sha256}
-    for tag, value in found.items():
-        recorded = snapshot.tag(tag)
-        if recorded is not None and recorded != value:
-            raise RunFailureError(
-                Reason.SNAPSHOT_CORRUPT,
-                f"The restored file is not the one that was backed up: its {tag} is {value}, and "
-                f"{recorded} was "
-                "recorded. Check the repository with 'restic check --read-data', and restore another backup.",
-            )
 
 
 def _measure(directory: Path) -> tuple[int, int]:
