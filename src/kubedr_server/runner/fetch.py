@@ -1,4 +1,4 @@
-"""Brings one backup's files out of the repository, and proves that its etcd snapshot is the one that was stored."""
+"""Brings one backup's files out of the repository, and proves that they are what was stored."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
