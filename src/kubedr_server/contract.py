@@ -302,6 +302,9 @@ class RunResult(Model):
     start_time: Timestamp
     completion_time: Timestamp
     repository_id: str | None = None
+    created: bool | None = None
+    """Of an initialisation: whether it made the repository, or found one."""
+
     warnings: list[str] = Field(default_factory=list)
     backup: BackupResult | None = None
     restore: RestoreResult | None = None

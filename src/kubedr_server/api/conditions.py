@@ -43,6 +43,9 @@ class ConditionType(StrEnum):
     CHECKED = "Checked"
     """BackupLocation: the last check found no fault in the repository and the data that it read."""
 
+    PRUNED = "Pruned"
+    """BackupLocation: the last pruning has freed what room there was to free."""
+
     RESTORED = "Restored"
     """MetadataRestore: the files are in place and complete."""
 
@@ -240,6 +243,12 @@ class EventReason(StrEnum):
 
     BACKUP_MISSED = "BackupMissed"
     """MetadataBackupPolicy: a backup was due and never started."""
+
+    HEALTH_FAILED = "HealthFailed"
+    """BackupLocation: the repository cannot be reached or opened any more."""
+
+    HEALTH_SUCCEEDED = "HealthSucceeded"
+    """BackupLocation: the repository can be reached and opened again."""
 
     CHECK_FAILED = "CheckFailed"
     """BackupLocation: the repository is damaged, or could not be checked."""

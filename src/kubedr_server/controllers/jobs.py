@@ -12,6 +12,7 @@ from typing import Any
 from kubedr_server import contract
 from kubedr_server.api.conditions import Reason
 from kubedr_server.contract import Env, Operation, RunResult
+from kubedr_server.manifests.labels import Label
 
 Object = Mapping[str, Any]
 
@@ -113,9 +114,7 @@ def trouble(pods: Sequence[Object]) -> Trouble | None:
     return None
 
 
-def report(
-    job: Object, pods: Sequence[Object], operation: Operation, before: Trouble | None = None
-) -> Report:
+def report(job: Object, pods: Sequence[Object], of: Operation, before: Trouble | None = None) -> Report:
     """Return the outcome of an ended Job.
 
     `before` is the trouble that the Job was last seen in: when its deadline passes, its pods are
@@ -124,7 +123,7 @@ def report(
     end = ended(job)
     if end is None:
         raise ValueError(f"Job {job['metadata']['name']} has not ended")
-    results = [(pod, _result(pod, operation)) for pod in pods]
+    results = [(pod, _result(pod, of)) for pod in pods]
     # Of several pods (the Job was configured to retry) one that succeeded counts, else the last one.
     results.sort(key=lambda pair: pair[1] is not None and pair[1].succeeded)
     pod, result = results[-1] if results else (None, None)
@@ -143,6 +142,11 @@ def report(
         result=result,
         cluster_id=setting(job, Env.CLUSTER_ID),
     )
+
+
+def operation(job: Object) -> str:
+    """Return what a Job of ours does; empty for another one."""
+    return str((job["metadata"].get("labels") or {}).get(Label.OPERATION.value, ""))
 
 
 def setting(job: Object, name: Env) -> str | None:

@@ -12,7 +12,6 @@ from kubedr_server.controllers.decision import Object
 from kubedr_server.controllers.jobs import Trouble
 from kubedr_server.kube.cache import Key
 from kubedr_server.kube.resources import JOBS, PODS
-from kubedr_server.manifests.labels import Label
 
 TROUBLES = frozenset({Reason.JOB_NOT_SCHEDULABLE, Reason.IMAGE_PULL_FAILED, Reason.POD_NOT_STARTED})
 """What a Job that has not ended can suffer from, as a condition's reason."""
@@ -45,7 +44,7 @@ def runs_of(cluster: Cluster, owner_uid: str, operation: Operation) -> tuple[Run
 
 def is_of(job: Object, operation: Operation) -> bool:
     """Whether a Job does this operation."""
-    return (job["metadata"].get("labels") or {}).get(Label.OPERATION.value) == operation.value
+    return jobs.operation(job) == operation.value
 
 
 async def confirmed(cluster: Cluster, runs: Sequence[Run], name: str) -> tuple[Run, ...]:

@@ -20,13 +20,14 @@ async def initialise(settings: InitSettings, context: Run) -> Outcome:
         if await _exists(bucket, restic, context):
             context.repository_id = await restic.repository_id()
             return Outcome(
-                f"The repository {context.repository_id[:8]} was there already and opens with the password."
+                f"The repository {context.repository_id[:8]} was there already and opens with the password.",
+                created=False,
             )
         context.log.tell("Making the repository")
         await restic.init()
         # Read back: what was made has to open, before anyone is told that it is there.
         context.repository_id = await restic.repository_id()
-        return Outcome(f"Made the repository {context.repository_id[:8]}.")
+        return Outcome(f"Made the repository {context.repository_id[:8]}.", created=True)
 
 
 async def _exists(bucket: Bucket | None, restic: Restic, context: Run) -> bool:

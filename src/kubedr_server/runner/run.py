@@ -75,6 +75,8 @@ class Outcome:
     check: CheckResult | None = None
     prune: PruneResult | None = None
     drill: DrillResult | None = None
+    created: bool | None = None
+    """Of an initialisation: whether it made the repository, or found one."""
 
 
 def execute(
@@ -185,6 +187,7 @@ async def _run(
         start_time=started,
         completion_time=utc_now(),
         repository_id=context.repository_id,
+        created=outcome.created if outcome else None,
         warnings=context.warnings,
         backup=outcome.backup if outcome else None,
         restore=outcome.restore if outcome else None,
