@@ -12,6 +12,12 @@ _PARTS = {
         "Serve the admission webhooks and run the controllers.",
     ),
     "backup": ("kubedr_server.cli.backup", "backup", "client", "Back up a policy's etcd now."),
+    "recover": (
+        "kubedr_server.cli.recover",
+        "recover",
+        "runner",
+        "Bring a backup back without a cluster.",
+    ),
     "runner": ("kubedr_server.runner.command", "runner", "runner", "The steps of a backup pod."),
     "local": ("kubedr_server.cli.local", "local", "local", "KubeDR on one machine, without a cluster."),
     "generate": ("kubedr_server.cli.generate", "generate", None, "Write the CRDs and the API reference."),
@@ -33,10 +39,12 @@ class _Parts(click.Group):
         except ModuleNotFoundError as error:
             if extra is None or (error.name or "").startswith("kubedr_server"):
                 raise
-            raise click.ClickException(
+            missing = click.ClickException(
                 f"'kubedr {cmd_name}' needs the Python package '{error.name}', which is not installed.\n"
                 f"Install it with: pip install 'kubedr-server[{extra}]'"
-            ) from error
+            )
+            missing.exit_code = 2  # 1 is what a command itself ends with
+            raise missing from error
         if not isinstance(found, click.Command):
             raise TypeError(f"{module}.{attribute} is not a command")
         return found
