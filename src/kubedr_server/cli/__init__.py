@@ -24,6 +24,12 @@ _PARTS = {
 }
 
 
+class _NotInstalledError(click.ClickException):
+    """A part's dependencies are missing. It is no outcome of a command, which 1 can be."""
+
+    exit_code = 2
+
+
 class _Parts(click.Group):
     """Imports a part only when it is called: each has dependencies that the others do without."""
 
@@ -37,14 +43,13 @@ class _Parts(click.Group):
         try:
             found = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            if extra is None or (error.name or "").startswith("kubedr_server"):
+            package = (error.name or "").partition(".")[0]
+            if extra is None or package == "kubedr_server":
                 raise
-            missing = click.ClickException(
-                f"'kubedr {cmd_name}' needs the Python package '{error.name}', which is not installed.\n"
+            raise _NotInstalledError(
+                f"'kubedr {cmd_name}' needs the Python package '{package}', which is not installed.\n"
                 f"Install it with: pip install 'kubedr-server[{extra}]'"
-            )
-            missing.exit_code = 2  # 1 is what a command itself ends with
-            raise missing from error
+            ) from error
         if not isinstance(found, click.Command):
             raise TypeError(f"{module}.{attribute} is not a command")
         return found
