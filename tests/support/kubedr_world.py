@@ -108,9 +108,9 @@ class World:
         await self.becomes(BACKUP_LOCATIONS, "minio", ready("True"))
         await self.becomes(METADATA_BACKUP_POLICIES, "nightly", ready("True"))
 
-    async def job_from_cronjob(self, name: str) -> Object:
+    async def job_from_cronjob(self, name: str, cronjob_name: str = "nightly-backup-cronjob") -> Object:
         """Make a Job as `kubectl create job --from=cronjob/…` does."""
-        cronjob = await self.get(CRONJOBS, "nightly-backup-cronjob")
+        cronjob = await self.get(CRONJOBS, cronjob_name)
         template = cronjob["spec"]["jobTemplate"]
         metadata = {
             "name": name,

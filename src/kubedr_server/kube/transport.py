@@ -85,7 +85,9 @@ class Transport:
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        http: Any = None,
     ) -> None:
+        """`http` is what sends the requests, if it is not to be kubernetes-asyncio's RESTClientObject."""
         self.settings = settings or ClientSettings()
         self._connection = connection
         self._observer = observer
@@ -94,7 +96,7 @@ class Transport:
         self._sleep = sleep
         self._bucket = TokenBucket(self.settings.qps, self.settings.burst, clock=clock, sleep=sleep)
         try:
-            self._http: Any = RESTClientObject(connection.configuration)
+            self._http: Any = http or RESTClientObject(connection.configuration)
         except (OSError, ValueError) as error:
             raise errors.ConfigurationError(
                 f"the certificates for {connection.server} cannot be used: {error}"
