@@ -295,6 +295,7 @@ def test_a_good_backup_becomes_a_record_a_status_and_an_event() -> None:
         "backupPod": "nightly-1-abcde",
         "lastSuccessTime": "2026-03-01T12:00:00Z",
         "nextScheduleTime": "2026-03-01T12:10:00Z",
+        "effectiveSchedule": "*/10 * * * *",
         "consecutiveFailures": 0,
         "lastJob": "uid-of-nightly-1",
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 from kubedr_server.api.backup_location import BackupLocation
 from kubedr_server.api.base import Resource
+from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy
 from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
 from kubedr_server.api.metadata_restore import MetadataRestore
 from kubedr_server.api.names import job_name
@@ -157,6 +158,34 @@ def forget_job(
         join((repository(location), _snapshot(record))),
         settings,
         settings.job_deadline_seconds,
+    )
+
+
+def drill_job_name(policy: MetadataBackupPolicy, attempt: str) -> str:
+    """Return the name of one of a policy's drills."""
+    return job_name(Operation.DRILL, policy.metadata.name, policy.metadata.uid, attempt)
+
+
+def drill_job(
+    policy: MetadataBackupPolicy,
+    location: BackupLocation,
+    record: MetadataBackupRecord,
+    settings: RunnerSettings,
+    attempt: str,
+) -> dict[str, Any]:
+    """Return the Job that brings a record's backup back into an etcd of its own, as no privileged user."""
+    return _job(
+        drill_job_name(policy, attempt),
+        policy,
+        Operation.DRILL,
+        {
+            Label.POLICY: policy.metadata.name,
+            Label.RECORD: record.metadata.name,
+            Label.LOCATION: location.metadata.name,
+        },
+        join((repository(location), _snapshot(record))),
+        settings,
+        settings.restore_deadline_seconds,
     )
 
 

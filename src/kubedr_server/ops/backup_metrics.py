@@ -44,6 +44,11 @@ class BackupMetrics:
         )
         self._missed = gauge("kubedr_num_missed_backups", "Backups that were due and never started.")
         self._ready = gauge("kubedr_policy_ready", "1 if the policy's condition Ready holds, else 0.")
+        self._drill = gauge("kubedr_drill_success", "1 if the last drill brought the backup back, else 0.")
+        self._drill_time = gauge("kubedr_drill_timestamp_seconds", "When the last drill finished.")
+        self._recovery = gauge(
+            "kubedr_recovery_duration_seconds", "Time that the last good drill took to bring a backup back."
+        )
         self._known: set[tuple[str, str]] = set()
 
     def succeeded(self, namespace: str, policy: str, *, size: int, seconds: float) -> None:
@@ -77,6 +82,17 @@ class BackupMetrics:
         self._missed.labels(*labels).set(missed)
         self._ready.labels(*labels).set(1 if ready else 0)
 
+    def drilled(
+        self, namespace: str, policy: str, *, succeeded: bool, time: datetime, seconds: float | None
+    ) -> None:
+        """Show a policy's last finished drill. Without one there are no series."""
+        self._known.add((namespace, policy))
+        labels = (namespace, policy)
+        self._drill.labels(*labels).set(1 if succeeded else 0)
+        self._drill_time.labels(*labels).set(time.timestamp())
+        if seconds is not None:
+            self._recovery.labels(*labels).set(seconds)
+
     def remove(self, namespace: str, policy: str) -> None:
         """Remove the series of a deleted policy, so that nothing alerts on it."""
         if (namespace, policy) not in self._known:
@@ -93,8 +109,11 @@ class BackupMetrics:
             self._next,
             self._missed,
             self._ready,
+            self._drill,
+            self._drill_time,
+            self._recovery,
         ):
-            # A policy that never succeeded has no size and no duration.
+            # A policy that never succeeded has no size and no duration; one without drills has no drill.
             with suppress(KeyError):
                 metric.remove(namespace, policy)
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from kubedr_server.api.base import Condition
 from kubedr_server.api.conditions import ConditionType, Reason
-from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicyStatus
+from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy, MetadataBackupPolicyStatus
 from kubedr_server.controllers import conditions, retention, schedule
 from kubedr_server.controllers.conditions import ConditionStatus
 from kubedr_server.controllers.decision import Apply, Decision, Delete, Merge, Write
 from kubedr_server.controllers.jobs import Report
-from kubedr_server.controllers.policy import cronjob, neglect, tell
+from kubedr_server.controllers.policy import cronjob, drill, neglect, tell
 from kubedr_server.controllers.policy.state import PolicyState
 from kubedr_server.controllers.run import trouble
 from kubedr_server.kube.resources import CRONJOBS, METADATA_BACKUP_RECORDS
@@ -56,7 +56,8 @@ def decide(state: PolicyState, runner: RunnerSettings, now: datetime) -> PolicyD
     found = neglect.find(policy, state.seen, runner, now)
     finished = told.fields.get("backup_time") if told else None
     ready = _ready(state, destination, scheduled, backed_up, neglect.sentence(policy, found, finished))
-    findings = [destination, scheduled, backed_up, ready]
+    drilled = drill.decide(policy, state.location, state.drills, runner, now)
+    findings = [destination, scheduled, backed_up, ready, *_drill_finding(policy, drilled)]
     next_due = None
     if scheduled.status == "True" and not policy.spec.suspend:
         next_due = schedule.next_time(schedule_of(policy, runner), policy.spec.time_zone, now)
@@ -65,6 +66,7 @@ def decide(state: PolicyState, runner: RunnerSettings, now: datetime) -> PolicyD
     update: dict[str, Any] = {
         **(told.fields if told else {}),
         **neglect.fields(policy, found, runner),
+        **drilled.fields,
         "observed_generation": policy.metadata.generation,
         "next_schedule_time": next_due,
         "last_schedule_time": datetime.fromisoformat(last_due)
@@ -78,14 +80,29 @@ def decide(state: PolicyState, runner: RunnerSettings, now: datetime) -> PolicyD
     wakes = [] if next_due is None else [(next_due - now).total_seconds() + _AFTER_SCHEDULE_SECONDS]
     if found is not None and found.look_again is not None:
         wakes.append(max(0.0, (found.look_again - now).total_seconds()))
+    if drilled.wake_at is not None:
+        wakes.append(max(0.0, (drilled.wake_at - now).total_seconds()))
     return PolicyDecision(
-        before=(*cron_writes, *(told.before if told else ())),
+        before=(*cron_writes, *(told.before if told else ()), *drilled.before),
         status=policy.status.model_copy(update=update),
-        events=(*(told.events if told else ()), *neglect.events(found)),
-        after=(*(told.after if told else ()), *_expire(state)),
+        events=(*(told.events if told else ()), *neglect.events(found), *drilled.events),
+        after=(*(told.after if told else ()), *drilled.after, *_expire(state)),
         wake_after=0.0 if state.more_untold else min(wakes, default=None),
         counted=told.counted if told else None,
     )
+
+
+def _drill_finding(policy: MetadataBackupPolicy, drilled: drill.DrillDecision) -> tuple[_Finding, ...]:
+    """Return the condition RestoreVerified, where there is, or was, a schedule of drills."""
+    type_ = ConditionType.RESTORE_VERIFIED
+    known = conditions.find(policy.status.conditions, type_)
+    if drilled.condition is not None:
+        return (_Finding(type_, *drilled.condition),)
+    if known is not None:
+        return (_Finding(type_, known.status, known.reason, known.message),)
+    if policy.spec.drill_schedule is None:
+        return ()
+    return (_Finding(type_, "Unknown", Reason.NOT_CHECKED_YET, "no drill has finished yet"),)
 
 
 def _destination(state: PolicyState) -> _Finding:

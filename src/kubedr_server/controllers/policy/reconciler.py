@@ -17,6 +17,7 @@ from kubedr_server.controllers.outcome import Done, Outcome
 from kubedr_server.controllers.policy import missed, tell
 from kubedr_server.controllers.policy.cronjob import Settled, settled
 from kubedr_server.controllers.policy.decide import PolicyDecision, decide
+from kubedr_server.controllers.policy.drill import DrillState
 from kubedr_server.controllers.policy.record import ID_LENGTHS, Slot, is_record_of
 from kubedr_server.controllers.policy.state import PolicyState, Untold
 from kubedr_server.controllers.reconciler import Context, outcome, read
@@ -30,7 +31,7 @@ from kubedr_server.kube.resources import (
     METADATA_BACKUP_POLICIES,
     METADATA_BACKUP_RECORDS,
 )
-from kubedr_server.manifests.labels import Label
+from kubedr_server.manifests.labels import Label, subject_name
 from kubedr_server.ops.backup_metrics import BackupMetrics
 
 
@@ -81,9 +82,24 @@ class PolicyReconciler:
             untold=untold,
             more_untold=more,
             active=tuple(active),
+            drills=await self._drills(policy),
             seen=self._seen(key, policy, cronjob, runs, location),
             records=await self._records(key, policy),
         )
+
+    async def _drills(self, policy: MetadataBackupPolicy) -> DrillState:
+        cluster, namespace = self._context.cluster, policy.metadata.namespace
+        untold: list[Run] = []
+        for known in runs_of(cluster, policy.metadata.uid, Operation.DRILL):
+            job = await cluster.fresh(JOBS, Key(namespace, known.name))
+            if job is not None and job["metadata"]["uid"] == known.uid and not tell.is_told(job):
+                untold.append(await confirm(cluster, known))
+        untold.sort(key=lambda run: run.job["metadata"].get("creationTimestamp", ""))
+        if not untold and policy.spec.drill_schedule is None:
+            return DrillState()
+        name = subject_name(untold[0].job["metadata"], Label.RECORD) if untold else policy.status.mbr_name
+        raw = await cluster.fresh(METADATA_BACKUP_RECORDS, Key(namespace, name)) if name else None
+        return DrillState(tuple(untold), MetadataBackupRecord.model_validate(raw) if raw else None)
 
     def _seen(
         self,
@@ -191,6 +207,15 @@ class PolicyReconciler:
             missed=status.missed_runs or 0,
             ready=conditions.is_true(status.conditions, ConditionType.READY),
         )
+        if status.drill_time is not None:
+            seconds = status.recovery_duration_secs
+            self._metrics.drilled(
+                namespace,
+                name,
+                succeeded=status.drill_status == "Completed",
+                time=status.drill_time,
+                seconds=float(seconds) if seconds else None,
+            )
 
 
 def _parsed(objects: Iterable[Object]) -> tuple[MetadataBackupRecord, ...]:

@@ -1,6 +1,6 @@
 """What a decision about a policy depends on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kubedr_server.api.backup_location import BackupLocation
 from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy
@@ -8,6 +8,7 @@ from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
 from kubedr_server.controllers.decision import Object
 from kubedr_server.controllers.jobs import Report
 from kubedr_server.controllers.policy.cronjob import Settled
+from kubedr_server.controllers.policy.drill import DrillState
 from kubedr_server.controllers.policy.missed import Seen
 from kubedr_server.controllers.policy.record import Slot
 from kubedr_server.controllers.run import Run
@@ -42,6 +43,7 @@ class PolicyState:
     active: tuple[Run, ...] = ()
     """Jobs that have not ended, the newest last."""
 
+    drills: DrillState = field(default_factory=DrillState)
     seen: Seen | None = None
     """What is known of the runs, by which missed ones are found."""
 
