@@ -15,9 +15,12 @@ from kubedr_server.admission import review
 from kubedr_server.admission.endpoint import Load, Webhook
 from kubedr_server.admission.facts import Facts, ReferencedKind
 from kubedr_server.admission.judge import ALLOW_DELETE, RULES, Judge
+from kubedr_server.admission.patch import additions
+from kubedr_server.admission.schema import rule_of
 from kubedr_server.api.group import GROUP
+from kubedr_server.api.kinds import KINDS
 from kubedr_server.ops.admission_metrics import AdmissionMetrics
-from support.admission import SPECS, location, patch_of, policy, record, resource, restore, review_of
+from support.admission import location, patch_of, policy, record, resource, restore, review_of
 
 
 class FakeCluster:
@@ -451,18 +454,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=20,
 )
-FIELDS = [
-    *sorted({field for spec in SPECS.values() for field in spec}),
-    "timeZone",
-    "certsDir",
-    "options",
-    "tolerations",
-    "resources",
-    "retainNumBackups",
-    "etcdEndpoint",
-    "prefix",
-    "backuploc",
-]
+FIELDS = sorted({name for kind in KINDS for name in rule_of(kind.model).properties["spec"].properties})
 tolerations = st.lists(
     st.dictionaries(st.sampled_from(["key", "operator", "value", "effect", "x"]), json_values), max_size=3
 )
@@ -480,6 +472,7 @@ def test_defaulting_is_idempotent_and_its_patch_leads_there(kind: str, spec: Any
     obj = {**resource(kind), "spec": spec}
     once = rules.default(obj)
     assert repr(rules.default(once)) == repr(once)
+    assert repr(jsonpatch.apply_patch(obj, additions(obj, once))) == repr(once)
 
 
 @relaxed

@@ -7,6 +7,7 @@ from typing import Any
 from kubedr_server.admission import names, schema
 from kubedr_server.admission.facts import Context, Facts, Wanted
 from kubedr_server.admission.field import Errors, FieldError, Path, same
+from kubedr_server.admission.schema_rule import Rule
 from kubedr_server.api.base import Model
 
 SPEC = Path().child("spec")
@@ -45,7 +46,7 @@ def default_spec(model: type[Model], obj: Object) -> Object:
     return {**obj, "spec": schema.with_defaults(schema.rule_of(model), spec)}
 
 
-def check_spec(rule: schema.Rule, obj: Object, errors: Errors) -> Object:
+def check_spec(rule: Rule, obj: Object, errors: Errors) -> Object:
     """Check the spec against its schema; returns it, or an empty one if it is not an object."""
     spec = obj.get("spec")
     if spec is None:

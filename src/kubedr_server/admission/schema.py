@@ -6,28 +6,13 @@ read from the types' JSON schema, so that no bound is typed twice.
 """
 
 import copy
-import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
 from kubedr_server.admission.field import Errors, Path
+from kubedr_server.admission.schema_rule import Rule, pattern
 from kubedr_server.api.base import Model
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What the schema says of one value."""
-
-    type: str
-    properties: dict[str, "Rule"] = field(default_factory=dict)
-    required: frozenset[str] = frozenset()
-    items: "Rule | None" = None
-    values: "Rule | None" = None
-    bounds: dict[str, Any] = field(default_factory=dict)
-    supported: tuple[str, ...] = ()
-    default: Any = None
-
 
 _BOUNDS: Final = (
     "minLength",
@@ -109,11 +94,11 @@ def _resolve(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, A
 def with_defaults(rule: Rule, value: dict[str, Any]) -> dict[str, Any]:
     """Return the value with defaults where fields are absent or null; the value itself is not changed."""
     result = dict(value)
-    for name, below in rule.properties.items():
+    for name, below in rule.defaulted:
         present = result.get(name)
         if present is None and below.default is not None:
             result[name] = _fresh(below.default)
-        elif isinstance(present, dict) and below.properties:
+        elif isinstance(present, dict):
             result[name] = with_defaults(below, present)
     return result
 
@@ -125,6 +110,8 @@ def _fresh(default: Any) -> Any:
 
 def check(rule: Rule, value: Any, path: Path, errors: Errors) -> None:
     """Add to `errors` all that the schema finds wrong with the value. Unknown fields are the API server's."""
+    if rule.fits(value):
+        return
     if not _is(rule.type, value):
         errors.wrong_type(path, value, _WANTED[rule.type])
         return
@@ -180,18 +167,8 @@ def _check_string(rule: Rule, value: str, path: Path, errors: Errors) -> None:
         errors.invalid(path, value, f"must be at least {bounds['minLength']} characters long")
     elif "maxLength" in bounds and len(value) > bounds["maxLength"]:
         errors.too_long(path, bounds["maxLength"])
-    elif "pattern" in bounds and not _matches(bounds["pattern"], value):
+    elif "pattern" in bounds and pattern(bounds["pattern"]).search(value) is None:
         errors.invalid(path, value, f"must match the regular expression '{bounds['pattern']}'")
-
-
-def _matches(pattern: str, value: str) -> bool:
-    """Match as the API server does: in Python alone, `$` also fits before a line feed at the end."""
-    return _compiled(pattern).search(value) is not None
-
-
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", pattern))
 
 
 def _check_object(rule: Rule, value: dict[str, Any], path: Path, errors: Errors) -> None:
