@@ -9,7 +9,8 @@ from kubedr_server.api.conditions import Reason
 from kubedr_server.contract import Operation
 from kubedr_server.controllers.backoff import Backoff
 from kubedr_server.controllers.decision import Announcement, Create, Decision, Delete
-from kubedr_server.controllers.location import LocationState, attempt_key, decide, next_attempt
+from kubedr_server.controllers.location.decide import decide
+from kubedr_server.controllers.location.state import LocationState, attempt_key, next_attempt
 from kubedr_server.controllers.run import Run
 from kubedr_server.controllers.secrets import SecretState
 from kubedr_server.kube.resources import JOBS
@@ -122,7 +123,11 @@ def test_success_is_told_with_the_repositorys_id() -> None:
         "repositoryId": "repo-1",
         "consecutiveFailures": 0,
         "attemptKey": KEY,
-        "conditions": [{"type": "Initialized", **common}, {"type": "Ready", **common}],
+        "conditions": [
+            {"type": "Initialized", **common},
+            {"type": "Healthy", **common, "reason": "Succeeded"},
+            {"type": "Ready", **common},
+        ],
     }
     assert decision.events == (Announcement("Normal", "InitSucceeded", "the repository is made"),)
     assert (decision.before, decision.after, decision.wake_after) == ((), (), None)
@@ -179,7 +184,7 @@ def test_an_initialised_repository_is_left_alone() -> None:
     run = Run(completed(job), (a_pod(job, told_by(a_result(Operation.INIT))),))
     done = status_of(decided(a_location(), run))
     decision = decided(a_location(status=done))
-    assert (decision.before, decision.events, decision.wake_after) == ((), (), None)
+    assert (decision.before, decision.events) == ((), ())
     assert conditions_of(decision)["Ready"][:2] == ("True", "Ready")
 
 

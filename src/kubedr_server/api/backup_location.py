@@ -209,6 +209,10 @@ class BackupLocationStatus(StatusBase):
     catalogue_run: str | None = None
     """The uid of the last Job whose list of snapshots was compared with the records."""
 
+    let_go: list[str] | None = None
+    """Snapshots, by the beginnings of their ids, that stay in the repository without a record because someone
+    wanted it so: none is made for them again."""
+
 
 class BackupLocation(Resource):
     """A place for backups: an S3 bucket with an encrypted, deduplicated restic repository in it."""

@@ -8,6 +8,9 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from kubedr_server.api.conditions import ConditionType
+from kubedr_server.contract import Env
+from kubedr_server.controllers import jobs
 from kubedr_server.kube import errors
 from kubedr_server.kube.cache import Cached, Indexer, Key, by_owner_uid
 from kubedr_server.kube.client import Client
@@ -36,6 +39,12 @@ UNFINISHED: Final = "unfinished"
 DELETING: Final = "deleting"
 """Records that are being deleted, by their location's name."""
 
+REPOSITORY: Final = "repository"
+"""Jobs that have not ended, by the repository that they work with."""
+
+GONE: Final = "gone"
+"""Records whose snapshot is gone, by their location."""
+
 
 def scoped(namespace: str, name: str) -> str:
     """Return a name with its namespace, as the value of an index."""
@@ -60,12 +69,24 @@ def _deleting(obj: dict[str, Any]) -> Iterable[str]:
     return (obj["metadata"].get("namespace", ""),) if obj["metadata"].get("deletionTimestamp") else ()
 
 
+def _repository(job: dict[str, Any]) -> Iterable[str]:
+    name = jobs.setting(job, Env.REPOSITORY) if jobs.ended(job) is None else None
+    return (name,) if name else ()
+
+
+def _gone(record: dict[str, Any]) -> Iterable[str]:
+    for known in (record.get("status") or {}).get("conditions") or ():
+        if known.get("type") == ConditionType.SNAPSHOT_AVAILABLE.value and known.get("status") == "False":
+            return _spec_index("backuploc")(record)
+    return ()
+
+
 _INDEXERS: Final[Mapping[Resource, Mapping[str, Indexer]]] = {
     BACKUP_LOCATIONS: {SECRET: _spec_index("credentials", "caSecret")},
     METADATA_BACKUP_POLICIES: {DESTINATION: _spec_index("destination")},
-    METADATA_BACKUP_RECORDS: {POLICY: _spec_index("policy"), DELETING: _deleting},
+    METADATA_BACKUP_RECORDS: {POLICY: _spec_index("policy"), DELETING: _deleting, GONE: _gone},
     METADATA_RESTORES: {RECORD: _spec_index("mbrName"), UNFINISHED: _unfinished},
-    JOBS: {OWNER: by_owner_uid},
+    JOBS: {OWNER: by_owner_uid, REPOSITORY: _repository},
     PODS: {OWNER: by_owner_uid},
     CRONJOBS: {},
     SECRETS: {},

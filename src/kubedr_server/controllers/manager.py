@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from kubedr_server.controllers import routes
 from kubedr_server.controllers.cluster import Cluster
-from kubedr_server.controllers.location import LocationReconciler
+from kubedr_server.controllers.location.reconciler import LocationReconciler
 from kubedr_server.controllers.policy.reconciler import PolicyReconciler
 from kubedr_server.controllers.reconciler import Context, Reconciler
 from kubedr_server.controllers.record import RecordReconciler
@@ -27,6 +27,7 @@ from kubedr_server.kube.election import LeadershipLost
 from kubedr_server.kube.events import EventRecorder
 from kubedr_server.kube.resources import NAMESPACES
 from kubedr_server.ops.backup_metrics import BackupMetrics
+from kubedr_server.ops.location_metrics import LocationMetrics
 from kubedr_server.ops.queue_metrics import InformerMetrics, QueueMetrics, ReconcileMetrics
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class ControllerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.backups = BackupMetrics(registry)
+        self.locations = LocationMetrics(registry)
         self.informers = InformerMetrics(registry)
         self.queues = QueueMetrics(registry)
         self.reconciles = ReconcileMetrics(registry)
@@ -74,7 +76,7 @@ async def run(
     context = Context(cluster, Writer(cluster, recorder), settings, clock, rng)
     secrets = SecretReader(cluster)
     reconcilers: Sequence[Reconciler] = (
-        LocationReconciler(context, secrets),
+        LocationReconciler(context, secrets, metrics.locations),
         PolicyReconciler(context, metrics.backups),
         RecordReconciler(context, secrets),
         RestoreReconciler(context, secrets),

@@ -20,7 +20,7 @@ from kubedr_server.controllers.backoff import Backoff
 from kubedr_server.controllers.conditions import whole_second
 from kubedr_server.controllers.decision import Announcement, Create, Decision, Merge
 from kubedr_server.controllers.jobs import Report
-from kubedr_server.controllers.location import location_secrets
+from kubedr_server.controllers.location.state import location_secrets
 from kubedr_server.controllers.outcome import Done, Outcome
 from kubedr_server.controllers.reconciler import Context, outcome, read
 from kubedr_server.controllers.restore import location_of

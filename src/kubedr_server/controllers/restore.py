@@ -15,7 +15,7 @@ from kubedr_server.controllers.cluster import Cluster
 from kubedr_server.controllers.conditions import ConditionStatus, whole_second
 from kubedr_server.controllers.decision import Announcement, Create, Decision
 from kubedr_server.controllers.jobs import Report
-from kubedr_server.controllers.location import location_secrets
+from kubedr_server.controllers.location.state import location_secrets
 from kubedr_server.controllers.outcome import Done, Outcome
 from kubedr_server.controllers.reconciler import Context, outcome, read
 from kubedr_server.controllers.run import TROUBLES, Run, confirm, find_run, remembered, trouble

@@ -34,7 +34,11 @@ Targets = Iterable[tuple[Resource, Key]]
 
 _SUBJECTS = {
     Operation.INIT: (BACKUP_LOCATIONS, Label.LOCATION),
+    Operation.HEALTH: (BACKUP_LOCATIONS, Label.LOCATION),
+    Operation.CHECK: (BACKUP_LOCATIONS, Label.LOCATION),
+    Operation.PRUNE: (BACKUP_LOCATIONS, Label.LOCATION),
     Operation.BACKUP: (METADATA_BACKUP_POLICIES, Label.POLICY),
+    Operation.DRILL: (METADATA_BACKUP_POLICIES, Label.POLICY),
     Operation.RESTORE: (METADATA_RESTORES, Label.RESTORE),
     Operation.FORGET: (METADATA_BACKUP_RECORDS, Label.RECORD),
 }

@@ -19,6 +19,10 @@ SNAPSHOT_ANNOTATION: Final = f"{GROUP}/snapshot-id"
 ORPHAN_ANNOTATION: Final = f"{GROUP}/orphan-snapshot"
 """Set to `true` on a MetadataBackupRecord, it lets the record be deleted without deleting its snapshot."""
 
+FOREIGN_LABEL: Final = f"{GROUP}/foreign-cluster"
+"""On a MetadataBackupRecord of another cluster's backup: that cluster's id. No retention rule counts or
+deletes it."""
+
 
 @dataclass(frozen=True)
 class ControllerSettings:

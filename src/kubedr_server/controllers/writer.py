@@ -38,7 +38,7 @@ class Writer:
         """
         applied: list[tuple[Object, Object]] = []
         for write in decision.before:
-            answer = await self._write(write)
+            answer = await self.write(write)
             if answer is not None and isinstance(write, Apply):
                 applied.append((write.object, answer))
         if decision.status is not None:
@@ -46,7 +46,7 @@ class Writer:
         for event in decision.events:
             self.announce(obj, event)
         for write in decision.after:
-            await self._write(write)
+            await self.write(write)
         return applied
 
     async def write_status(self, resource: Resource, obj: Mapping[str, Any], wanted: StatusBase) -> None:
@@ -65,7 +65,7 @@ class Writer:
         """Record an Event of `obj`."""
         self._recorder.record(obj, event.type, event.reason, event.message)
 
-    async def _write(self, write: Write) -> dict[str, Any] | None:
+    async def write(self, write: Write) -> dict[str, Any] | None:
         """Make one write, and return the object as it is now; None if it is gone."""
         client = self._cluster.client
         if isinstance(write, Delete):

@@ -1,0 +1,1 @@
+"""BackupLocation: its repository is made and opened, then looked at, checked and pruned on schedules."""
