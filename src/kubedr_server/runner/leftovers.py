@@ -6,19 +6,26 @@ Two things stop restic until someone cleans by hand:
   network all share one name, and each has its own process ids. Here only age counts, measured by one clock:
   the storage's own, for the lock object's time and for now. restic renews a lock every five minutes, and
   gives up by itself once it could not for half an hour; a lock older than that has no owner.
+  Where the storage is not S3, its clock and its files' times cannot be asked for. Locks go only if none of
+  them is younger than what a clock that is an hour wrong can make of a live one, and if no other Job of
+  this cluster is at work.
 - The first half of a repository: `restic init` writes a key, then the config. Killed between, it refuses ever
   after, as "already contains keys". Such a key protects nothing, because no data can exist before the config.
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from kubedr_server.api.conditions import Reason
+from kubedr_server.runner import restic_upkeep
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.log import Log
+from kubedr_server.runner.restic import Restic
 from kubedr_server.runner.s3 import Bucket, Listing
 
 LOCK_LIFETIME = timedelta(minutes=30)
+CLOCK_SKEW = timedelta(hours=1)
+_LOCKS_SHOWN = 20
 SETTLED = timedelta(seconds=20)
 """A key without a config that is older than this is nobody's work in progress: `init` takes a second."""
 
@@ -42,6 +49,29 @@ async def remove_dead_locks(bucket: Bucket, log: Log, lifetime: timedelta = LOCK
         )
         await bucket.delete(item.name)
     return len(dead)
+
+
+async def remove_dead_locks_elsewhere(restic: Restic, now: datetime, *, unlock: bool) -> tuple[int, int]:
+    """Remove the locks in a repository that is not on S3 if all are dead; return how many are left and gone.
+
+    `unlock`: no other Job of this cluster works with the repository. `now` is this machine's time.
+    """
+    count, shown = await restic_upkeep.locks(restic, _LOCKS_SHOWN)
+    if not count:
+        return 0, 0
+    youngest = max((lock.time for lock in shown), default=now)
+    is_dead = count == len(shown) and now - youngest > LOCK_LIFETIME + CLOCK_SKEW
+    if not (unlock and is_dead):
+        restic.log.tell(
+            f"{count} locks are in the repository, the youngest of {youngest:%Y-%m-%dT%H:%M:%S%z}."
+        )
+        return count, 0
+    restic.log.caution(
+        f"Removing {count} repository locks: not renewed since {youngest:%Y-%m-%dT%H:%M:%S%z}."
+    )
+    await restic_upkeep.unlock(restic)
+    left, _ = await restic_upkeep.locks(restic, 0)
+    return left, max(0, count - left)
 
 
 async def prepare_for_init(bucket: Bucket, log: Log, settled: timedelta = SETTLED) -> bool:

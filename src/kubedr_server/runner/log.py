@@ -31,6 +31,11 @@ class Log:
         """Write why the run ends."""
         self._write("error: ", message)
 
+    def put(self, line: str) -> None:
+        """Write a line for programs exactly as it is: without a time, and with nothing replaced."""
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
     def _write(self, level: str, message: str) -> None:
         time = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
         self._stream.write(f"{time} {level}{one_line(message)}\n")

@@ -18,7 +18,7 @@ from kubedr_server.runner.failure import RunFailureError
 
 _CHUNK = 64 * 1024
 _MAX_LINE = 1024 * 1024
-_MAX_CAPTURE = 4 * 1024 * 1024
+MAX_CAPTURE = 4 * 1024 * 1024
 _GRACE_SECONDS = 15.0
 
 OnLine = Callable[[str], None]
@@ -26,7 +26,7 @@ OnLine = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Finished:
-    """A program that has ended by itself. Output is kept up to 4 MiB a stream, its end last."""
+    """A program that has ended by itself. Of a long output only the end is kept (`MAX_CAPTURE`)."""
 
     returncode: int
     stdout: str
@@ -50,13 +50,14 @@ async def run(
     on_stdout: OnLine | None = None,
     on_stderr: OnLine | None = None,
     grace_seconds: float = _GRACE_SECONDS,
+    capture_bytes: int = MAX_CAPTURE,
 ) -> Finished:
     """Run a program to its end; any exit code is returned.
 
     `on_stdout` and `on_stderr` see each line as it comes and may raise: the program is then ended, and the
     exception is the caller's. The same happens when the caller is cancelled. A program is ended with
-    SIGINT, and with SIGKILL `grace_seconds` later. Raises RunFailureError (ProgramMissing) if it does
-    not start.
+    SIGINT, and with SIGKILL `grace_seconds` later. Of standard output the last `capture_bytes` are kept.
+    Raises RunFailureError (ProgramMissing) if it does not start.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -74,8 +75,8 @@ async def run(
     if process.stdout is None or process.stderr is None:
         raise RuntimeError("asyncio gave no pipe that it was asked for")
     readers = [
-        asyncio.create_task(_read(process.stdout, on_stdout)),
-        asyncio.create_task(_read(process.stderr, on_stderr)),
+        asyncio.create_task(_read(process.stdout, on_stdout, capture_bytes)),
+        asyncio.create_task(_read(process.stderr, on_stderr, MAX_CAPTURE)),
     ]
     try:
         stdout, stderr = await asyncio.gather(*readers)
@@ -107,13 +108,13 @@ async def _end(process: asyncio.subprocess.Process, grace_seconds: float) -> Non
             await process.wait()
 
 
-async def _read(stream: asyncio.StreamReader, on_line: OnLine | None) -> str:
+async def _read(stream: asyncio.StreamReader, on_line: OnLine | None, keep: int) -> str:
     """Read to the end, hand out whole lines, return the text (its end, if it is very long)."""
     kept = bytearray()
     pending = bytearray()
     while chunk := await stream.read(_CHUNK):
         kept += chunk
-        del kept[:-_MAX_CAPTURE]
+        del kept[:-keep]
         if on_line is None:
             continue
         pending += chunk

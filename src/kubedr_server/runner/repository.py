@@ -37,14 +37,20 @@ async def open_repository(
 ) -> AsyncIterator[Restic]:
     """Give an existing repository that the password opens, free of dead runs' locks."""
     async with restic_for(settings, run, context, directory) as restic:
-        bucket = bucket_of(settings)
-        if bucket is not None:
-            context.log.tell(f"Asking the storage: {settings.url.removeprefix('s3:')}")
-            await bucket.list(limit=1)
-            await remove_dead_locks(bucket, context.log)
-        context.repository_id = await restic.repository_id()
-        context.log.tell(f"Opened the repository {context.repository_id[:8]}")
+        await open_with(restic, bucket_of(settings), context)
         yield restic
+
+
+async def open_with(restic: Restic, bucket: Bucket | None, context: Run) -> int:
+    """Make sure that the repository is there and opens; return how many dead runs' locks were removed."""
+    removed = 0
+    if bucket is not None:
+        context.log.tell(f"Asking the storage: {restic.settings.url.removeprefix('s3:')}")
+        await bucket.list(limit=1)
+        removed = await remove_dead_locks(bucket, context.log)
+    context.repository_id = await restic.repository_id()
+    context.log.tell(f"Opened the repository {context.repository_id[:8]}")
+    return removed
 
 
 async def full_id(restic: Restic, wanted: str) -> str | None:

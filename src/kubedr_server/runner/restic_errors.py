@@ -11,9 +11,18 @@ import re
 from collections.abc import Callable
 
 from kubedr_server.api.conditions import Reason
+from kubedr_server.runner import backends
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.log import Log, one_line
-from kubedr_server.runner.s3_errors import access_denied, no_bucket, tls_failed, unreachable, wrong_keys
+from kubedr_server.runner.s3_errors import (
+    access_denied,
+    no_bucket,
+    proxy_failed,
+    storage_full,
+    tls_failed,
+    unreachable,
+    wrong_keys,
+)
 
 UNREACHABLE_PATIENCE_SECONDS = 15.0
 _QUIET_SECONDS = 12.0
@@ -36,12 +45,36 @@ _AWAY = re.compile(
     r"(connection refused|no such host|no route to host|network is unreachable|i/o timeout|"
     r"Temporary failure in name resolution)"
 )
+_PROXY = re.compile(r"(proxyconnect [^\n]*|Proxy Authentication Required)")
+_FULL = re.compile(
+    r"XMinioStorageFull|minimum free drive|QuotaExceeded|quota (?:has been |is )?exceeded|507 Insufficient|"
+    r"InsufficientCapacity|StorageFull",
+    re.IGNORECASE,
+)
 _DISK = re.compile(r"no space left on device")
 _LOCKED = re.compile(r"repository is already locked (?:exclusively )?by (PID \d+ on \S+ by \S+)")
 
 
 def diagnose(text: str, endpoint: str, bucket: str) -> RunFailureError | None:
-    """Return what a text of restic's says about the storage; None if it says nothing that is known."""
+    """Return what a text of restic's says about the storage; None if it says nothing that is known.
+
+    Where the storage is not S3, `bucket` is empty and `endpoint` is the repository.
+    """
+    refused = _refused_by_s3(text, endpoint, bucket) if bucket else backends.diagnose(text, endpoint)
+    if refused is not None:
+        return refused
+    if match := _TLS.search(text):
+        return tls_failed(endpoint, one_line(match[1])[:200])
+    if _PLAIN_HTTP.search(text):
+        return tls_failed(endpoint, "it speaks https there, and spec.url says http://")
+    if match := _PROXY.search(text):
+        return proxy_failed(one_line(match[1])[:200])
+    if match := _AWAY.search(text):
+        return unreachable(endpoint, match[1])
+    return None
+
+
+def _refused_by_s3(text: str, endpoint: str, bucket: str) -> RunFailureError | None:
     if _WRONG_KEY.search(text):
         return wrong_keys(endpoint, "does not know the access key")
     if _WRONG_SECRET.search(text):
@@ -50,13 +83,7 @@ def diagnose(text: str, endpoint: str, bucket: str) -> RunFailureError | None:
         return no_bucket(endpoint, bucket)
     if _DENIED.search(text):
         return access_denied(endpoint, bucket, "read or write in the bucket")
-    if match := _TLS.search(text):
-        return tls_failed(endpoint, one_line(match[1])[:200])
-    if _PLAIN_HTTP.search(text):
-        return tls_failed(endpoint, "it speaks https there, and spec.url says http://")
-    if match := _AWAY.search(text):
-        return unreachable(endpoint, match[1])
-    return None
+    return storage_full(endpoint) if _FULL.search(text) else None
 
 
 class RetryWatch:
@@ -98,24 +125,22 @@ def ended(returncode: int, message: str, endpoint: str, bucket: str, repository:
     if returncode == 10:
         return RunFailureError(
             Reason.REPOSITORY_NOT_FOUND,
-            f"There is no repository at {repository}: check spec.url, spec.bucketName and spec.prefix of the "
-            "BackupLocation. It is never made anew by a backup or a restore.",
+            f"There is no repository at {repository}: check spec.url, spec.bucketName and spec.prefix (or "
+            "spec.repository) of the BackupLocation. It is never made anew by a backup or a restore.",
         )
     if returncode == 11:
         match = _LOCKED.search(message)
         owner = match[1] if match else "another process"
         return RunFailureError(
             Reason.REPOSITORY_LOCKED,
-            f"The repository {repository} is locked by {owner}. If that run is dead, its lock is removed "
-            "by the "
-            "first run that starts 30 minutes after its last sign of life.",
+            f"The repository {repository} is locked by {owner}. If that run is dead, its lock is removed by "
+            "the first run that starts 30 minutes after its last sign of life.",
         )
     if returncode == 12:
         return RunFailureError(
             Reason.WRONG_REPOSITORY_PASSWORD,
             f"The repository {repository} exists, and restic_repo_password does not open it: put the "
-            "password "
-            "it was made with into the Secret that spec.credentials of the BackupLocation names.",
+            "password it was made with into the Secret that spec.credentials of the BackupLocation names.",
         )
     if returncode == 130:
         return RunFailureError(

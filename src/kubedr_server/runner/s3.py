@@ -11,7 +11,7 @@ an instance's own credentials; nothing but the keys of the Secret may ever be us
 import asyncio
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -70,6 +70,8 @@ class Listing:
     objects: tuple[StoredObject, ...]
     complete: bool
     storage_time: datetime
+    next_token: str | None = None
+    """Where the next listing goes on, if this one is not complete."""
 
 
 def parse_location(url: str) -> Location | None:
@@ -100,15 +102,26 @@ class Bucket:
         self._region_given = settings.region is not None
         self._region = settings.region or DEFAULT_REGION
         self._verify: bool | str = _authorities(settings)
+        self._proxies = {} if settings.proxy is None else dict.fromkeys(("http", "https"), settings.proxy)
 
     async def list(self, folder: str = "", limit: int = 1000) -> Listing:
         """Return up to `limit` (1000 at most) objects whose names begin with `folder`."""
-        query = {"list-type": "2", "max-keys": str(limit)}
-        base = self.location.key("") if self.location.prefix else ""
-        if base or folder:
-            query["prefix"] = base + folder
-        response = await self._request("GET", "", query)
-        return _parse_listing(self.location, response, base)
+        response = await self._request("GET", "", self._listing(folder, limit))
+        return _parse_listing(self.location, response, self._base)
+
+    async def walk(self, folder: str = "") -> AsyncIterator[StoredObject]:
+        """Give all objects whose names begin with `folder`, a thousand a request."""
+        query = self._listing(folder, 1000)
+        while True:
+            response = await self._request("GET", "", query)
+            listing = _parse_listing(self.location, response, self._base)
+            for item in listing.objects:
+                yield item
+            if listing.complete:
+                return
+            if not listing.next_token:
+                raise not_an_answer(self.location.endpoint)
+            query["continuation-token"] = listing.next_token
 
     async def get(self, name: str) -> bytes:
         """Return an object's bytes."""
@@ -121,6 +134,16 @@ class Bucket:
     async def delete(self, name: str) -> None:
         """Delete an object; it is no failure if it is gone already."""
         await self._request("DELETE", name)
+
+    @property
+    def _base(self) -> str:
+        return self.location.key("") if self.location.prefix else ""
+
+    def _listing(self, folder: str, limit: int) -> dict[str, str]:
+        query = {"list-type": "2", "max-keys": str(limit)}
+        if self._base or folder:
+            query["prefix"] = self._base + folder
+        return query
 
     async def _request(
         self, method: str, name: str, query: Mapping[str, str] | None = None, body: bytes = b""
@@ -155,7 +178,11 @@ class Bucket:
         )
         credentials = Credentials(self._keys.access_key, self._keys.secret_key)
         session = URLLib3Session(
-            verify=self._verify, timeout=(_CONNECT_SECONDS, _READ_SECONDS), max_pool_connections=1
+            verify=self._verify,
+            # Never the pod's own proxy variables.
+            proxies=self._proxies,
+            timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+            max_pool_connections=1,
         )
         try:
             S3SigV4Auth(credentials, "s3", self._region).add_auth(request)
@@ -194,7 +221,7 @@ def _parse_listing(location: Location, response: AWSResponse, base: str) -> List
         time = parsedate_to_datetime(response.headers["Date"])
     except (ElementTree.ParseError, ValueError, KeyError, TypeError):
         raise not_an_answer(location.endpoint) from None
-    return Listing(objects, complete, time)
+    return Listing(objects, complete, time, root.findtext(f"{namespace}NextContinuationToken"))
 
 
 def _iso_time(text: str) -> datetime:

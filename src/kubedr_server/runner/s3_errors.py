@@ -10,6 +10,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import (
     BotoCoreError,
     ConnectTimeoutError,
+    ProxyConnectionError,
     ReadTimeoutError,
     SSLError,
 )
@@ -47,9 +48,7 @@ def refused(endpoint: str, bucket: str, response: AWSResponse, method: str) -> R
     if code in _NO_BUCKET:
         return no_bucket(endpoint, bucket)
     if code in _FULL or status == 507:
-        return RunFailureError(
-            Reason.REPOSITORY_FAILED, f"The storage at {endpoint} is full: make room there."
-        )
+        return storage_full(endpoint)
     if status == 401:
         return wrong_keys(endpoint, "refuses the keys")
     if code in _DENIED or status == 403:
@@ -96,6 +95,15 @@ def no_bucket(endpoint: str, bucket: str) -> RunFailureError:
     )
 
 
+def storage_full(endpoint: str) -> RunFailureError:
+    """Return the failure for a storage, or a quota in it, that takes no more."""
+    return RunFailureError(
+        Reason.REPOSITORY_FAILED,
+        f"The storage at {endpoint} is full, or the bucket's quota is used up: make room there or raise the "
+        "quota. Fewer retained backups free room with the next prune.",
+    )
+
+
 def not_an_answer(endpoint: str) -> RunFailureError:
     """Return the failure for something at the endpoint that is not an S3 service."""
     return RunFailureError(
@@ -107,6 +115,8 @@ def not_an_answer(endpoint: str) -> RunFailureError:
 
 def not_reached(endpoint: str, error: BotoCoreError) -> RunFailureError:
     """Return the failure for a request that got no answer."""
+    if isinstance(error, ProxyConnectionError):
+        return proxy_failed(_cause(f"{error} {error.kwargs.get('error', '')}"))
     if isinstance(error, SSLError):
         return tls_failed(endpoint, _tls_cause(str(error)))
     if isinstance(error, ConnectTimeoutError):
@@ -120,12 +130,23 @@ def not_reached(endpoint: str, error: BotoCoreError) -> RunFailureError:
 
 def unreachable(endpoint: str, cause: str) -> RunFailureError:
     """Return the failure for a storage that cannot be talked to."""
-    parts = urlsplit(endpoint)
+    parts = urlsplit(endpoint.removeprefix("rest:"))
     port = parts.port or (443 if parts.scheme == "https" else 80)
+    where = f"{parts.hostname} port {port}" if parts.hostname else endpoint
     return RunFailureError(
         Reason.STORAGE_UNREACHABLE,
-        f"The storage at {parts.hostname} port {port} cannot be reached: {cause}. Check spec.url, the "
-        "service, and the network between (name resolution, firewall, NetworkPolicy).",
+        f"The storage at {where} cannot be reached: {cause}. Check the BackupLocation's address of it "
+        "(spec.url or spec.repository), the service, and the network between (name resolution, firewall, "
+        "NetworkPolicy, spec.proxy).",
+    )
+
+
+def proxy_failed(cause: str) -> RunFailureError:
+    """Return the failure for a proxy that does not let through to the storage."""
+    return RunFailureError(
+        Reason.STORAGE_UNREACHABLE,
+        f"The proxy does not let through to the storage: {cause}. Check spec.proxy of the BackupLocation, "
+        "and whether that proxy allows this host and port.",
     )
 
 

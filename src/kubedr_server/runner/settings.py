@@ -13,9 +13,17 @@ from urllib.parse import urlsplit
 
 from kubedr_server.api.backup_location import ACCESS_KEY, REPOSITORY_PASSWORD, SECRET_KEY
 from kubedr_server.api.conditions import Reason
-from kubedr_server.api.metadata_backup_policy import ETCD_CA, ETCD_CERTIFICATE, ETCD_KEY
+from kubedr_server.api.metadata_backup_policy import (
+    DEFAULT_SNAPSHOT_FORMAT,
+    ETCD_CA,
+    ETCD_CERTIFICATE,
+    ETCD_KEY,
+)
 from kubedr_server.contract import Env
+from kubedr_server.runner.backends import GOOGLE_CREDENTIALS, variables_of
 from kubedr_server.runner.failure import RunFailureError
+
+_STORAGE_SECRET = "the storage's Secret (spec.credentials of the BackupLocation)"
 
 _SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
 # A comma separates tags in restic's arguments; the rest of ASCII's printable characters is harmless there.
@@ -43,7 +51,10 @@ class StorageKeys:
 
 @dataclass(frozen=True)
 class RepositorySettings:
-    """Which repository, and how it is reached. The password is only named by its file."""
+    """Which repository, and how it is reached. The password is only named by its file.
+
+    `keys` are empty, and `variables` (restic's own, by name) may be set, where the storage is not S3.
+    """
 
     url: str
     password_file: Path
@@ -51,6 +62,8 @@ class RepositorySettings:
     ca_file: Path | None = None
     insecure: bool = False
     region: str | None = None
+    proxy: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -78,13 +91,17 @@ class InitSettings:
 
 @dataclass(frozen=True)
 class BackupSettings:
-    """What a backup needs. `policy` is `<namespace>/<name>`."""
+    """What a backup needs. `policy` is `<namespace>/<name>`; the paths are None where it names none."""
 
     run: RunSettings
     repository: RepositorySettings
     etcd: EtcdSettings
     policy: str
     certificates: Path | None
+    static_pods: Path | None = None
+    kubeconfigs: Path | None = None
+    encryption_config: Path | None = None
+    snapshot_format: str = DEFAULT_SNAPSHOT_FORMAT
 
 
 @dataclass(frozen=True)
@@ -98,12 +115,48 @@ class RestoreSettings:
 
 
 @dataclass(frozen=True)
+class DrillSettings:
+    """What a drill needs."""
+
+    run: RunSettings
+    repository: RepositorySettings
+    snapshot_id: str
+
+
+@dataclass(frozen=True)
 class ForgetSettings:
     """What forgetting needs."""
 
     run: RunSettings
     repository: RepositorySettings
     snapshot_id: str
+
+
+@dataclass(frozen=True)
+class HealthSettings:
+    """What a look at the repository needs. `unlock`: stale locks on storage other than S3 may go, too."""
+
+    run: RunSettings
+    repository: RepositorySettings
+    unlock: bool
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """What a check needs: it reads `part`, from 1 to `parts`."""
+
+    run: RunSettings
+    repository: RepositorySettings
+    part: int
+    parts: int
+
+
+@dataclass(frozen=True)
+class PruneSettings:
+    """What a prune needs."""
+
+    run: RunSettings
+    repository: RepositorySettings
 
 
 def init_settings(environ: Mapping[str, str]) -> InitSettings:
@@ -113,13 +166,16 @@ def init_settings(environ: Mapping[str, str]) -> InitSettings:
 
 def backup_settings(environ: Mapping[str, str]) -> BackupSettings:
     """Read the settings; RunFailureError (SettingMissing) names the first that is not there."""
-    certificates = environ.get(Env.CERTIFICATES_DIR)
     return BackupSettings(
-        _run(environ),
-        _repository(environ),
-        _etcd(environ),
-        _tag_value(environ, Env.POLICY),
-        _path(certificates) if certificates else None,
+        run=_run(environ),
+        repository=_repository(environ),
+        etcd=_etcd(environ),
+        policy=_tag_value(environ, Env.POLICY),
+        certificates=_optional_path(environ, Env.CERTIFICATES_DIR),
+        static_pods=_optional_path(environ, Env.STATIC_PODS_DIR),
+        kubeconfigs=_optional_path(environ, Env.KUBECONFIGS_DIR),
+        encryption_config=_optional_path(environ, Env.ENCRYPTION_CONFIG_FILE),
+        snapshot_format=environ.get(Env.SNAPSHOT_FORMAT) or DEFAULT_SNAPSHOT_FORMAT,
     )
 
 
@@ -130,9 +186,33 @@ def restore_settings(environ: Mapping[str, str]) -> RestoreSettings:
     )
 
 
+def drill_settings(environ: Mapping[str, str]) -> DrillSettings:
+    """Read the settings; RunFailureError (SettingMissing) names the first that is not there."""
+    return DrillSettings(_run(environ), _repository(environ), _snapshot_id(environ))
+
+
 def forget_settings(environ: Mapping[str, str]) -> ForgetSettings:
     """Read the settings; RunFailureError (SettingMissing) names the first that is not there."""
     return ForgetSettings(_run(environ), _repository(environ), _snapshot_id(environ))
+
+
+def health_settings(environ: Mapping[str, str]) -> HealthSettings:
+    """Read the settings; RunFailureError (SettingMissing) names the first that is not there."""
+    return HealthSettings(_run(environ), _repository(environ), environ.get(Env.UNLOCK, "").lower() == "true")
+
+
+def check_settings(environ: Mapping[str, str]) -> CheckSettings:
+    """Read the settings; RunFailureError (SettingMissing) names the first that is not there."""
+    run, repository = _run(environ), _repository(environ)
+    part, parts = _count(environ, Env.CHECK_PART), _count(environ, Env.CHECK_PARTS)
+    if part > parts:
+        raise _missing(f"{Env.CHECK_PART} is {part}: there are only {parts} parts ({Env.CHECK_PARTS}).")
+    return CheckSettings(run, repository, part, parts)
+
+
+def prune_settings(environ: Mapping[str, str]) -> PruneSettings:
+    """Read the settings; RunFailureError (SettingMissing) names the first that is not there."""
+    return PruneSettings(_run(environ), _repository(environ))
 
 
 def _run(environ: Mapping[str, str]) -> RunSettings:
@@ -156,18 +236,34 @@ def _run(environ: Mapping[str, str]) -> RunSettings:
 def _repository(environ: Mapping[str, str]) -> RepositorySettings:
     url = _required(environ, Env.REPOSITORY)
     directory = _path(_required(environ, Env.REPOSITORY_CREDENTIALS_DIR))
-    secret = "the storage's Secret (spec.credentials of the BackupLocation)"
-    access_key = _secret_value(directory / ACCESS_KEY, secret)
-    secret_key = _secret_value(directory / SECRET_KEY, secret)
-    _secret_value(directory / REPOSITORY_PASSWORD, secret)
+    keys, variables = StorageKeys("", ""), _variables(url, directory)
+    if url.startswith("s3:"):
+        keys = StorageKeys(
+            _secret_value(directory / ACCESS_KEY, _STORAGE_SECRET),
+            _secret_value(directory / SECRET_KEY, _STORAGE_SECRET),
+        )
+    _secret_value(directory / REPOSITORY_PASSWORD, _STORAGE_SECRET)
     return RepositorySettings(
         url=url,
         password_file=directory / REPOSITORY_PASSWORD,
-        keys=StorageKeys(access_key, secret_key),
+        keys=keys,
         ca_file=_ca_file(environ),
         insecure=environ.get(Env.REPOSITORY_INSECURE, "").lower() == "true",
         region=environ.get(Env.REPOSITORY_REGION) or None,
+        proxy=environ.get(Env.REPOSITORY_PROXY) or None,
+        variables=variables,
     )
+
+
+def _variables(url: str, directory: Path) -> dict[str, str]:
+    """Return the Secret's keys that restic knows as variables for this kind of storage."""
+    named = [name for name in variables_of(url) if (directory / name).is_file()]
+    return {
+        name: str(directory / name)
+        if name == GOOGLE_CREDENTIALS
+        else _secret_value(directory / name, _STORAGE_SECRET)
+        for name in named
+    }
 
 
 def _ca_file(environ: Mapping[str, str]) -> Path | None:
@@ -206,6 +302,13 @@ def _check_endpoint(endpoint: str) -> None:
         )
 
 
+def _count(environ: Mapping[str, str], name: Env) -> int:
+    value = _required(environ, name)
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", value):
+        raise _missing(f"{name} is '{value}': it has to be a number from 1 to 9999.")
+    return int(value)
+
+
 def _snapshot_id(environ: Mapping[str, str]) -> str:
     value = _required(environ, Env.SNAPSHOT_ID)
     if not _SNAPSHOT_ID.fullmatch(value):
@@ -225,6 +328,11 @@ def _tag_value(environ: Mapping[str, str], name: Env, *, required: bool = True) 
 def _path(value: str) -> Path:
     """Return a setting's path from the root: restic runs in another directory than the runner."""
     return Path(value).absolute()
+
+
+def _optional_path(environ: Mapping[str, str], name: Env) -> Path | None:
+    value = environ.get(name)
+    return _path(value) if value else None
 
 
 def _required(environ: Mapping[str, str], name: Env) -> str:
@@ -251,7 +359,7 @@ def _secret_value(path: Path, secret: str) -> str:
         raise _missing(f"The key '{path.name}' of {secret} is not text: is it encoded twice?") from None
     if not value:
         raise _missing(f"The key '{path.name}' of {secret} is empty.")
-    if "\n" in value and path.name in (ACCESS_KEY, SECRET_KEY, REPOSITORY_PASSWORD):
+    if "\n" in value and secret == _STORAGE_SECRET:
         raise _missing(f"The key '{path.name}' of {secret} has more than one line.")
     return value
 
