@@ -7,14 +7,20 @@ import click
 
 from kubedr_server.contract import Operation
 from kubedr_server.runner.backup import backup
+from kubedr_server.runner.check import check
 from kubedr_server.runner.forget import forget
+from kubedr_server.runner.health import health
 from kubedr_server.runner.initialise import initialise
+from kubedr_server.runner.prune import prune
 from kubedr_server.runner.restore import restore
 from kubedr_server.runner.run import execute
 from kubedr_server.runner.settings import (
     backup_settings,
+    check_settings,
     forget_settings,
+    health_settings,
     init_settings,
+    prune_settings,
     restore_settings,
 )
 
@@ -46,3 +52,21 @@ def restore_command() -> None:
 def forget_command() -> None:
     """Remove a snapshot from the repository."""
     sys.exit(execute(Operation.FORGET, forget_settings, forget, os.environ))
+
+
+@runner.command(Operation.HEALTH.value)
+def health_command() -> None:
+    """Look at the repository: does it open, how large is it, which snapshots are in it."""
+    sys.exit(execute(Operation.HEALTH, health_settings, health, os.environ))
+
+
+@runner.command(Operation.CHECK.value)
+def check_command() -> None:
+    """Check the repository, and read a part of its data back."""
+    sys.exit(execute(Operation.CHECK, check_settings, check, os.environ))
+
+
+@runner.command(Operation.PRUNE.value)
+def prune_command() -> None:
+    """Free the room of data that no snapshot needs."""
+    sys.exit(execute(Operation.PRUNE, prune_settings, prune, os.environ))
