@@ -22,9 +22,8 @@ PASSWORD = "canary-repository-password"
 
 def program_path() -> str:
     """Return a PATH with the real programs."""
-    return os.pathsep.join(
-        [*{str(program(name).parent) for name in ("restic", "etcdctl", "etcdutl")}, "/usr/bin", "/bin"]
-    )
+    programs = ("restic", "etcdctl", "etcdutl", "etcd")
+    return os.pathsep.join([*{str(program(name).parent) for name in programs}, "/usr/bin", "/bin"])
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ cluster's secrets. What that etcd answers is compared with what the snapshot hol
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from kubedr_server.api.conditions import Reason
 from kubedr_server.contract import DrillResult
@@ -35,6 +35,7 @@ _NAME = "drill"
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 _PROBE_KEY = "kubedr-drill"
+_COUNT = re.compile(r'^"Count" : ([0-9]+)$', re.MULTILINE)
 
 
 async def drill(settings: DrillSettings, context: Run) -> Outcome:
@@ -175,11 +176,19 @@ class _Member:
 
     async def revision(self) -> int:
         """Return the revision, by a linearizable read."""
-        return int((await self._json("get", _PROBE_KEY, "--consistency=l"))["header"]["revision"])
+        finished = await self._ask("get", _PROBE_KEY, "--consistency=l", "--write-out=json")
+        try:
+            return int(json.loads(finished.stdout)["header"]["revision"])
+        except (ValueError, KeyError, TypeError):
+            raise _failed(f"the etcd does not tell its revision: {_why(finished)}") from None
 
     async def count(self, prefix: str) -> int:
         """Return how many keys begin with a prefix."""
-        return int((await self._json("get", prefix, "--prefix", "--count-only")).get("count", 0))
+        finished = await self._ask("get", prefix, "--prefix", "--count-only", "--write-out=fields")
+        found = _COUNT.search(finished.stdout)
+        if finished.returncode != 0 or found is None:
+            raise _failed(f"the etcd does not count its keys: {_why(finished)}")
+        return int(found[1])
 
     async def write(self) -> None:
         """Put a key, and delete it."""
@@ -187,16 +196,6 @@ class _Member:
             finished = await self._ask(*words)
             if finished.returncode != 0:
                 raise _failed(f"the etcd takes no writes: {_why(finished)}")
-
-    async def _json(self, *words: str) -> dict[str, Any]:
-        finished = await self._ask(*words, "--write-out=json")
-        try:
-            document = json.loads(finished.stdout)
-        except ValueError:
-            document = None
-        if finished.returncode != 0 or not isinstance(document, dict):
-            raise _failed(f"the etcd does not answer '{words[0]}': {_why(finished)}")
-        return document
 
     async def _ask(self, *words: str) -> Finished:
         return await self._run(self._etcdctl.path, f"--endpoints={_CLIENT}", *words)
