@@ -14,7 +14,7 @@ from kubedr_server.controllers.record import DeletionState, decide, is_held, kee
 from kubedr_server.controllers.run import Run
 from kubedr_server.controllers.secrets import SecretState
 from kubedr_server.controllers.settings import ControllerSettings
-from kubedr_server.kube.resources import JOBS, METADATA_BACKUP_RECORDS
+from kubedr_server.kube.resources import BACKUP_LOCATIONS, JOBS, METADATA_BACKUP_RECORDS
 from kubedr_server.manifests.jobs import forget_job, forget_job_name
 from support.kubedr_objects import (
     NAMESPACE,
@@ -142,10 +142,24 @@ def test_snapshots_are_deleted_one_after_the_other() -> None:
 )
 def test_there_is_a_way_out_that_says_what_stays(state: DeletionState, why: str) -> None:
     message = f"snapshot {SNAPSHOT} stays in the repository: {why}"
-    assert decided(state) == Decision(
+    decision = decided(state)
+    assert replace(decision, before=()) == Decision(
         events=(Announcement("Normal", "SnapshotKept", message),), after=(RELEASED,)
     )
-    assert keep(state.record, why) == decided(state)
+    assert keep(state.record, why) == replace(decision, before=())
+
+
+def test_a_snapshot_that_was_let_go_is_remembered_so_that_no_record_comes_back() -> None:
+    annotations = {"kubedr.catalogicsoftware.com/orphan-snapshot": "true"}
+    finalizers = RECORD.metadata.finalizers
+    record = a_record(deletionTimestamp=stamp(NOW), finalizers=finalizers, annotations=annotations)
+    location = a_location(status={"letGo": ["0123456789abcdef"]})
+    (note,) = decided(replace(STATE, record=record, location=location)).before
+    assert isinstance(note, Merge)
+    assert (note.resource, note.subresource) == (BACKUP_LOCATIONS, "status")
+    assert note.body["status"] == {"letGo": ["0123456789abcdef", "9a9808ce00000000"]}
+    noted = a_location(status={"letGo": ["9a9808ce00000000"]})
+    assert decided(replace(STATE, record=record, location=noted)).before == ()
 
 
 def test_a_missing_secret_is_told_once() -> None:

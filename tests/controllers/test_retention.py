@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
 from kubedr_server.controllers.retention import Keep, expired
-from support.kubedr_objects import NOW, a_record, stamp
+from support.kubedr_objects import NOW, a_condition, a_record, stamp
 
 
 def snapshot(number: int) -> str:
@@ -33,6 +33,26 @@ def test_an_unverified_record_neither_counts_nor_goes() -> None:
 def test_a_record_that_is_being_deleted_does_not_count() -> None:
     records = [
         a_record(snapshot(1), age=timedelta(hours=1), deletionTimestamp=stamp(NOW)),
+        a_record(snapshot(2), age=timedelta(hours=2)),
+    ]
+    assert expired(records, Keep(1)) == []
+
+
+def test_what_another_cluster_made_neither_counts_nor_goes() -> None:
+    foreign = {"labels": {"kubedr.catalogicsoftware.com/foreign-cluster": "another"}}
+    records = [
+        a_record(snapshot(1), age=timedelta(hours=1), **foreign),
+        a_record(snapshot(2), age=timedelta(hours=2)),
+        a_record(snapshot(3), age=timedelta(hours=3), **foreign),
+    ]
+    assert expired(records, Keep(1)) == []
+
+
+def test_a_snapshot_that_is_gone_pushes_none_out_that_is_there() -> None:
+    proven = a_condition("Verified", "True", "Succeeded", "proven")
+    gone = a_condition("SnapshotAvailable", "False", "SnapshotGone", "it is gone")
+    records = [
+        a_record(snapshot(1), age=timedelta(hours=1), status={"conditions": [proven, gone]}),
         a_record(snapshot(2), age=timedelta(hours=2)),
     ]
     assert expired(records, Keep(1)) == []

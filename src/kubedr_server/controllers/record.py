@@ -6,9 +6,10 @@ deletion is told and tried again, and there are three ways to let the record go 
 deletion of the whole namespace. Each says in an Event that the snapshot stays in the repository.
 """
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from kubedr_server.api.backup_location import BackupLocation
 from kubedr_server.api.conditions import ConditionType, EventReason, Reason
@@ -18,7 +19,7 @@ from kubedr_server.contract import Operation
 from kubedr_server.controllers import conditions, jobs
 from kubedr_server.controllers.backoff import Backoff
 from kubedr_server.controllers.conditions import whole_second
-from kubedr_server.controllers.decision import Announcement, Create, Decision, Merge
+from kubedr_server.controllers.decision import Announcement, Create, Decision, Merge, Write
 from kubedr_server.controllers.jobs import Report
 from kubedr_server.controllers.location.state import location_secrets
 from kubedr_server.controllers.outcome import Done, Outcome
@@ -29,11 +30,20 @@ from kubedr_server.controllers.secrets import SecretReader, SecretState, lack
 from kubedr_server.controllers.settings import ORPHAN_ANNOTATION, SNAPSHOT_ANNOTATION, ControllerSettings
 from kubedr_server.kube import errors
 from kubedr_server.kube.cache import Key
-from kubedr_server.kube.resources import JOBS, METADATA_BACKUP_RECORDS
+from kubedr_server.kube.resources import BACKUP_LOCATIONS, JOBS, METADATA_BACKUP_RECORDS
 from kubedr_server.manifests.jobs import forget_job, forget_job_name
+
+logger = logging.getLogger(__name__)
 
 _TURN_SECONDS = 10.0
 """How soon a record that waits for its turn looks again, in case it was not told."""
+
+_EXCLUSIVE: Final = (Operation.FORGET, Operation.CHECK, Operation.PRUNE)
+"""What takes the repository's exclusive lock."""
+
+_LET_GO_DIGITS: Final = 16
+_LET_GO_MOST: Final = 1000
+"""How many snapshots without a record a location remembers."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class DeletionState:
     """The Job of the attempt that is due or under way."""
 
     busy_with: str | None = None
-    """Another Job that deletes a snapshot from the same repository right now."""
+    """Another Job that has the same repository to itself right now."""
 
     luck: float = 0.0
 
@@ -66,7 +76,8 @@ def decide(state: DeletionState, settings: ControllerSettings, now: datetime) ->
     """Return what to do about a record that is being deleted."""
     record, run = state.record, state.run
     if record.metadata.annotations.get(ORPHAN_ANNOTATION) == "true":
-        return keep(record, f"the annotation {ORPHAN_ANNOTATION} says so")
+        kept = keep(record, f"the annotation {ORPHAN_ANNOTATION} says so")
+        return kept if state.location is None else replace(kept, before=_let_go(record, state.location))
     if state.location is None:
         return keep(
             record, f"BackupLocation {record.spec.backuploc or 'of its policy'} does not exist any more"
@@ -92,7 +103,7 @@ def decide(state: DeletionState, settings: ControllerSettings, now: datetime) ->
         status = _status(record, now, missing.reason, missing.message)
         return Decision(status, events=(warning,) if is_new else ())
     if state.busy_with is not None:
-        message = f"waits for Job {state.busy_with}: snapshots are deleted one after the other"
+        message = f"waits for Job {state.busy_with}: one at a time has the repository to itself"
         return Decision(_status(record, now, Reason.PENDING, message), wake_after=_TURN_SECONDS)
     job = forget_job(_named_in_full(record), state.location, settings.runner, next_attempt(record))
     return Decision(
@@ -105,6 +116,19 @@ def keep(record: MetadataBackupRecord, why: str) -> Decision:
     """Return the decision to let the record go and leave its snapshot."""
     message = f"snapshot {_snapshot_id(record)} stays in the repository: {why}"
     return _release(record, Announcement("Normal", EventReason.SNAPSHOT_KEPT, message))
+
+
+def _let_go(record: MetadataBackupRecord, location: BackupLocation) -> tuple[Write, ...]:
+    """Return what makes the location remember that the snapshot is to stay without a record."""
+    known, short = location.status.let_go or [], _snapshot_id(record)[:_LET_GO_DIGITS]
+    if short in known:
+        return ()
+    metadata = location.metadata
+    body = {
+        "metadata": {"resourceVersion": metadata.resource_version},
+        "status": {"letGo": [*known, short][-_LET_GO_MOST:]},
+    }
+    return (Merge(BACKUP_LOCATIONS, metadata.namespace, metadata.name, body, "status"),)
 
 
 def _told(
@@ -200,6 +224,12 @@ class RecordReconciler:
             # No Job can be made any more, and whoever deletes a namespace did not ask to lose backups.
             decision = keep(found.model, f"namespace {key.namespace} is being deleted")
             await context.writer.carry_out(decision, METADATA_BACKUP_RECORDS, found.raw)
+        except errors.Invalid as error:
+            if not decision.after:
+                raise
+            # A location that cannot be written to must not hold the record that someone wants to be rid of.
+            logger.warning("%s: that its snapshot was let go is not noted: %s", key, error)
+            await context.writer.carry_out(replace(decision, before=()), METADATA_BACKUP_RECORDS, found.raw)
         return outcome(decision)
 
     async def _gather(self, key: Key, record: MetadataBackupRecord) -> DeletionState:
@@ -211,7 +241,9 @@ class RecordReconciler:
         run = await find_run(cluster, Key(key.namespace, name))
         if run is not None:
             run = await confirm(cluster, run)
-        others = runs_of(cluster, location.metadata.uid, Operation.FORGET)
+        others = [
+            other for operation in _EXCLUSIVE for other in runs_of(cluster, location.metadata.uid, operation)
+        ]
         busy = [other.name for other in others if other.name != name and jobs.ended(other.job) is None]
         return DeletionState(
             record=record,

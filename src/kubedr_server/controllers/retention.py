@@ -8,7 +8,9 @@ from typing import Final
 from kubedr_server.api.conditions import ConditionType
 from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicySpec
 from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
+from kubedr_server.controllers import conditions
 from kubedr_server.controllers.conditions import is_true
+from kubedr_server.controllers.settings import FOREIGN_LABEL
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -75,8 +77,18 @@ _PERIODS: Final[tuple[tuple[Callable[[datetime], tuple[int, ...]], Callable[[Kee
 
 
 def _counts(record: MetadataBackupRecord) -> bool:
-    return record.metadata.deletion_timestamp is None and is_true(
-        record.status.conditions, ConditionType.VERIFIED
+    """Whether a record is one of this cluster's good backups.
+
+    What another cluster has made is not this policy's to delete, and a snapshot that is gone must not push
+    out one that is there.
+    """
+    known = record.status.conditions
+    available = conditions.find(known, ConditionType.SNAPSHOT_AVAILABLE)
+    return (
+        record.metadata.deletion_timestamp is None
+        and FOREIGN_LABEL not in record.metadata.labels
+        and is_true(known, ConditionType.VERIFIED)
+        and (available is None or available.status != "False")
     )
 
 

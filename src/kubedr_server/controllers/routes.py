@@ -95,9 +95,15 @@ def of_record(cluster: Cluster, cached: Cached) -> Targets:
         yield METADATA_RESTORES, key
 
 
-def of_restore(_cluster: Cluster, cached: Cached) -> Targets:
-    """Name the restore itself."""
+def of_restore(cluster: Cluster, cached: Cached) -> Targets:
+    """Name the restore itself, and the policy whose record may have waited for its end to be deleted."""
     yield METADATA_RESTORES, cached.key
+    restore = cached.decode()
+    if (restore.get("status") or {}).get("restoreStatus"):
+        name = (restore.get("spec") or {}).get("mbrName", "")
+        record = cluster.cached(METADATA_BACKUP_RECORDS, Key(cached.namespace, name))
+        if record is not None:
+            yield METADATA_BACKUP_POLICIES, Key(cached.namespace, record["spec"]["policy"])
 
 
 def of_cronjob(_cluster: Cluster, cached: Cached) -> Targets:

@@ -1,11 +1,12 @@
 """Carries out a decision, in the order that makes an interrupted one harmless (see `decision`)."""
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from kubedr_server.api.base import StatusBase
-from kubedr_server.controllers.cluster import Cluster
+from kubedr_server.controllers.cluster import RECORD, UNFINISHED, Cluster, scoped
 from kubedr_server.controllers.decision import (
     Announcement,
     Apply,
@@ -19,7 +20,9 @@ from kubedr_server.controllers.decision import (
 from kubedr_server.controllers.settings import FIELD_MANAGER
 from kubedr_server.kube import errors
 from kubedr_server.kube.events import EventRecorder
-from kubedr_server.kube.resources import Resource
+from kubedr_server.kube.resources import METADATA_BACKUP_RECORDS, METADATA_RESTORES, Resource
+
+logger = logging.getLogger(__name__)
 
 
 class Writer:
@@ -69,6 +72,15 @@ class Writer:
         """Make one write, and return the object as it is now; None if it is gone."""
         client = self._cluster.client
         if isinstance(write, Delete):
+            if self._is_read(write):
+                # The webhook would refuse it. The restore's end calls attention to it again.
+                logger.info(
+                    "%s %s/%s is not deleted while a restore reads it",
+                    write.resource.kind,
+                    write.namespace,
+                    write.name,
+                )
+                return None
             # On a Conflict another object has taken the name: the one that was meant is gone.
             with suppress(errors.NotFound, errors.Conflict):
                 await client.delete(write.resource, write.namespace, write.name, uid=write.uid)
@@ -93,6 +105,13 @@ class Writer:
                 return None
         self._cluster.wrote(write.resource, answer)
         return answer
+
+    def _is_read(self, write: Delete) -> bool:
+        """Whether a record is to be deleted that a restore is still working with."""
+        if write.resource is not METADATA_BACKUP_RECORDS:
+            return False
+        users = self._cluster.keys_by(METADATA_RESTORES, RECORD, scoped(write.namespace, write.name))
+        return bool(users & self._cluster.keys_by(METADATA_RESTORES, UNFINISHED, write.namespace))
 
     async def _patch(self, write: Merge) -> dict[str, Any]:
         return await self._cluster.client.patch(
