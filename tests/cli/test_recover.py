@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import subprocess
 import sys
 import uuid
@@ -19,6 +20,7 @@ from support.etcd import EtcdServer
 from support.ports import free_port
 from support.runner import PASSWORD, Ended, RunnerPod, program_path
 from support.s3 import S3Server
+from support.tools import program
 
 pytestmark = pytest.mark.storage
 
@@ -103,15 +105,21 @@ def test_a_backup_is_fetched_and_proven(repository: Repository, tmp_path: Path) 
     target = tmp_path / "new" / "restored"
     result = repository.call("fetch", repository.newest[:8], f"--to={target}")
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in target.iterdir()) == ["certificates", "etcd-snapshot.db"]
+    assert sorted(path.name for path in target.iterdir()) == ["certificates", "etcd-snapshot.db", "recovery"]
     assert (target / "certificates" / "ca.key").read_text() == "a key\n"
     assert target.stat().st_mode & 0o777 == 0o700
     proof = repository.backups[-1].result.backup
     assert proof is not None
     assert f"revision   {proof.revision}\n" in result.stdout
     assert proof.hash in result.stdout
-    assert f"etcdutl snapshot restore {target}/etcd-snapshot.db" in result.stdout
     assert "Proven: revision" in result.stderr
+
+    (command,) = (line for line in result.stdout.splitlines() if "etcdutl snapshot restore" in line)
+    data = tmp_path / "data"
+    argv = shlex.split(command.replace("/var/lib/etcd-restored", str(data)))
+    assert argv[3] == str(target / "etcd-snapshot.db")
+    subprocess.run([str(program("etcdutl")), *argv[1:]], check=True, capture_output=True, timeout=60)
+    assert (data / "member").is_dir()
 
 
 @pytest.mark.parametrize("snapshot", ["latest", "LATEST", "4c1223", "g" * 8, "0" * 65])

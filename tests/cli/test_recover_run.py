@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -30,7 +31,9 @@ def access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Access:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "password").write_text("canary\n")
-    return Access("repository", None, None, tmp_path / "password", None, None, insecure=False, tools_dir=None)
+    return Access(
+        "repository", None, None, tmp_path / "password", None, None, None, insecure=False, tools_dir=None
+    )
 
 
 def test_on_a_terminal_progress_is_one_line_that_changes() -> None:
@@ -101,6 +104,23 @@ def test_what_the_system_refuses_is_told_with_the_file(access: Access) -> None:
     with pytest.raises(click.exceptions.Exit):
         run(access, stream, work)
     assert stream.getvalue() == "Error: The system refused an operation: Permission denied (/restored).\n"
+
+
+def test_storage_that_is_not_s3_takes_restics_own_variables_and_no_others(
+    access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESTIC_REST_USERNAME", "me")
+    monkeypatch.setenv("AZURE_ACCOUNT_KEY", "canary")
+    monkeypatch.setenv("RESTIC_PASSWORD_COMMAND", "canary")
+    rest = replace(access, repository="rest:https://backup.example.com/cluster")
+    found = rest.settings(tmp_path)
+    assert found.variables == {"RESTIC_REST_USERNAME": "me"}
+    assert found.url == "rest:https://backup.example.com/cluster"
+    gs = replace(access, repository="gs:bucket:/cluster")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "key.json")
+    assert gs.settings(tmp_path).variables == {
+        "GOOGLE_APPLICATION_CREDENTIALS": str(Path("key.json").absolute())
+    }
 
 
 def test_the_access_shows_no_secret(access: Access) -> None:

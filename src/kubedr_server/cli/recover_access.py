@@ -1,6 +1,7 @@
 """Which repository `kubedr recover` reads, and the secrets to it: from files or a terminal, never arguments.
 
-An argument is in every process list and in the shell's history. A variable names a file at most.
+An argument is in every process list and in the shell's history. A variable names a file; only for storage
+that is not S3 restic's own variables are taken as they are.
 """
 
 import functools
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import click
 
+from kubedr_server.runner.backends import GOOGLE_CREDENTIALS, variables_of
 from kubedr_server.runner.settings import RepositorySettings, StorageKeys
 
 _FILE: Final = click.Path(path_type=Path)
@@ -30,6 +32,7 @@ class Access:
     password_file: Path | None
     ca_file: Path | None
     region: str | None
+    proxy: str | None
     insecure: bool
     tools_dir: Path | None
 
@@ -62,6 +65,8 @@ class Access:
             ca_file=_readable(self.ca_file, "--ca-file") if self.ca_file else None,
             insecure=self.insecure,
             region=self.region,
+            proxy=self.proxy,
+            variables=_variables(url),
         )
 
     def _password(self, private: Path) -> Path:
@@ -127,6 +132,7 @@ _OPTIONS: Final = (
         help="PEM certificates that the storage's certificate is checked with; the system's if not given.",
     ),
     click.option("--region", envvar="AWS_DEFAULT_REGION", show_envvar=True, help="The bucket's region."),
+    click.option("--proxy", help="The HTTP proxy through which the storage is reached."),
     click.option(
         "--insecure-skip-tls-verify",
         "insecure",
@@ -158,6 +164,14 @@ def _secret(path: Path | None, option: str, what: str) -> str:
     if "\n" in value:
         raise click.UsageError(f"{option}: {path} has more than one line: put only the secret into it.")
     return value
+
+
+def _variables(url: str) -> dict[str, str]:
+    """Return what restic itself reads from the environment for storage that is not S3."""
+    found = {name: value for name in variables_of(url) if (value := os.environ.get(name))}
+    if GOOGLE_CREDENTIALS in found:  # a file: restic runs in another directory than this process
+        found[GOOGLE_CREDENTIALS] = str(Path(found[GOOGLE_CREDENTIALS]).absolute())
+    return found
 
 
 def _readable(path: Path, option: str) -> Path:
