@@ -192,6 +192,7 @@ EXIT_CODES: Final[dict[Reason, int]] = {
     Reason.CERTIFICATES_UNREADABLE: 40,
     Reason.TARGET_NOT_EMPTY: 41,
     Reason.DISK_FULL: 42,
+    Reason.NODE_FILES_UNREADABLE: 43,
     Reason.PROGRAM_MISSING: 50,
     Reason.PROGRAM_TOO_OLD: 51,
     Reason.DEADLINE_EXCEEDED: 60,

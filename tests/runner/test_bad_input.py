@@ -56,7 +56,7 @@ def test_a_wrong_secret_key_is_told_for_every_operation(shared_pod: RunnerPod, t
     wrong = shutil.copytree(shared_pod.credentials, tmp_path / "credentials")
     (wrong / "secret_key").write_text("wrong")
     changes: dict[str, str | None] = {Env.REPOSITORY_CREDENTIALS_DIR: str(wrong), Env.SNAPSHOT_ID: "0" * 64}
-    for operation in Operation:
+    for operation in (Operation.INIT, Operation.BACKUP, Operation.RESTORE, Operation.FORGET):
         assert_failed(
             shared_pod.run(operation, changes),
             Reason.WRONG_S3_CREDENTIALS,

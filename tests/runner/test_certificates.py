@@ -1,83 +1,72 @@
-"""The certificates directory is copied as it is, and no link is followed."""
+"""When the certificates in a backup expire is known before the day it matters."""
 
-import os
+import base64
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from kubedr_server.api.conditions import Reason
+from kubedr_server.local.demo.pki import Authority
 from kubedr_server.runner import certificates
-from kubedr_server.runner.failure import RunFailureError
+
+NOW = datetime.now(UTC)
 
 
-def no_warning(message: str) -> None:
-    pytest.fail(f"unexpected warning: {message}")
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"), days=3650)
 
 
-@pytest.fixture
-def pki(tmp_path: Path) -> Path:
-    directory = tmp_path / "pki"
-    (directory / "etcd").mkdir(parents=True, mode=0o750)
-    (directory / "ca.crt").write_text("ca")
-    (directory / "ca.key").write_text("key")
-    (directory / "ca.key").chmod(0o600)
-    (directory / "etcd" / "server.crt").write_text("server")
-    return directory
+def end_of(pem: bytes) -> datetime:
+    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
 
 
-def test_files_permissions_and_times_are_kept(pki: Path, tmp_path: Path) -> None:
-    os.utime(pki / "ca.crt", (1_600_000_000, 1_600_000_000))
-    (pki / "etcd").chmod(0o550)
-    copied = certificates.copy(pki, tmp_path / "copy", no_warning)
-    assert copied.sizes == {"ca.crt": 2, "ca.key": 3, "etcd/server.crt": 6}
-    assert certificates.total_size(pki) == 11
-    assert (tmp_path / "copy" / "ca.key").stat().st_mode & 0o777 == 0o600
-    assert (tmp_path / "copy" / "etcd").stat().st_mode & 0o777 == 0o550
-    assert (tmp_path / "copy" / "ca.crt").stat().st_mtime == 1_600_000_000
+def client(authority: Authority, days: int) -> bytes:
+    return authority.client(f"for-{days}-days", days=days).certificate.read_bytes()
 
 
-def test_a_mounted_secret_keeps_its_links(tmp_path: Path) -> None:
-    directory = tmp_path / "secret"
-    (directory / "..2026").mkdir(parents=True)
-    (directory / "..2026" / "ca.crt").write_text("ca")
-    (directory / "..data").symlink_to("..2026")
-    (directory / "ca.crt").symlink_to("..data/ca.crt")
-    copied = certificates.copy(directory, tmp_path / "copy", no_warning)
-    assert copied.files == 1
-    assert (tmp_path / "copy" / "ca.crt").read_text() == "ca"
-    assert (tmp_path / "copy" / "ca.crt").readlink() == Path("..data/ca.crt")
+def test_the_first_to_expire_is_reported(authority: Authority, tmp_path: Path) -> None:
+    soonest = client(authority, 100)
+    (tmp_path / "ca.crt").write_bytes(authority.certificate.read_bytes())
+    (tmp_path / "bundle.pem").write_bytes(client(authority, 300) + soonest)
+    (tmp_path / "ca.key").write_text("-----BEGIN PRIVATE KEY-----\n")
+    names = [path.name for path in tmp_path.iterdir()]
+    assert certificates.inspect(tmp_path, names, NOW, pytest.fail) == end_of(soonest)
 
 
-@pytest.mark.parametrize("pointed", ["/etc/passwd", "../outside", "nowhere"])
-def test_a_link_out_of_the_directory_is_copied_as_a_link_and_told(
-    pki: Path, tmp_path: Path, pointed: str
-) -> None:
-    (tmp_path / "outside").write_text("a secret of the pod")
-    (pki / "link").symlink_to(pointed)
+def test_binary_certificates_and_kubeconfigs_count(authority: Authority, tmp_path: Path) -> None:
+    near, far = client(authority, 100), client(authority, 200)
+    (tmp_path / "far.cer").write_bytes(x509.load_pem_x509_certificate(far).public_bytes(Encoding.DER))
+    user = {"client-certificate-data": base64.b64encode(near).decode()}
+    (tmp_path / "admin.conf").write_text(json.dumps({"users": [{"name": "admin", "user": user}]}))
+    assert certificates.inspect(tmp_path, ["far.cer"], NOW, pytest.fail) == end_of(far)
+    assert certificates.inspect(tmp_path, ["far.cer", "admin.conf"], NOW, pytest.fail) == end_of(near)
+
+
+def test_what_is_expired_or_will_be_soon_is_told_with_its_name(authority: Authority, tmp_path: Path) -> None:
+    for name, days in (("old.crt", -1), ("soon.crt", 29), ("good.crt", 31)):
+        (tmp_path / name).write_bytes(client(authority, days))
     warnings: list[str] = []
-    copied = certificates.copy(pki, tmp_path / "copy", warnings.append)
-    assert "link" not in copied.sizes
-    assert (tmp_path / "copy" / "link").is_symlink()
-    assert str((tmp_path / "copy" / "link").readlink()) == pointed
-    assert len(warnings) == 1
-    assert "link" in warnings[0]
+    first = certificates.inspect(tmp_path, ["old.crt", "soon.crt", "good.crt"], NOW, warnings.append)
+    assert first is not None
+    assert first < NOW
+    assert [name in warnings[0] for name in ("old.crt", "soon.crt", "good.crt")] == [True, False, False]
+    assert f"the first on {NOW + timedelta(days=29):%Y-%m-%d}: soon.crt." in warnings[1]
+    assert len(warnings) == 2
 
 
-def test_a_link_to_a_directory_is_not_walked_into(pki: Path, tmp_path: Path) -> None:
-    (pki / "loop").symlink_to(".")
-    assert certificates.copy(pki, tmp_path / "copy", no_warning).files == 3
-
-
-def test_a_socket_is_left_out_and_told(pki: Path, tmp_path: Path) -> None:
-    os.mkfifo(pki / "pipe")
+def test_what_is_named_like_a_certificate_and_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("no certificate")
+    (tmp_path / "cut.crt").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n")
+    (tmp_path / "notes.txt").write_text("no certificate")
     warnings: list[str] = []
-    assert certificates.copy(pki, tmp_path / "copy", warnings.append).files == 3
-    assert "pipe is neither a file" in warnings[0]
+    names = [path.name for path in tmp_path.iterdir()]
+    assert certificates.inspect(tmp_path, names, NOW, warnings.append) is None
+    assert warnings == ["No certificate, though named like one: ca.crt, cut.crt. Backed up as it is."]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read any file")
-def test_a_file_that_cannot_be_read_is_named(pki: Path, tmp_path: Path) -> None:
-    (pki / "ca.key").chmod(0)
-    with pytest.raises(RunFailureError, match=r"ca\.key .* cannot be read: Permission denied") as caught:
-        certificates.copy(pki, tmp_path / "copy", no_warning)
-    assert caught.value.reason is Reason.CERTIFICATES_UNREADABLE
+def test_without_certificates_there_is_no_time(tmp_path: Path) -> None:
+    assert certificates.inspect(tmp_path, [], NOW, pytest.fail) is None

@@ -34,7 +34,11 @@ def test_a_backup_comes_back_as_an_etcd_with_every_key(
     restored = pod.done(Operation.RESTORE, {Env.SNAPSHOT_ID: proof.snapshot_id})
     assert restored.result.restore is not None
     assert (restored.result.restore.hash, restored.result.restore.revision) == (proof.hash, proof.revision)
-    assert sorted(path.name for path in pod.target.iterdir()) == ["certificates", "etcd-snapshot.db"]
+    assert sorted(path.name for path in pod.target.iterdir()) == [
+        "certificates",
+        "etcd-snapshot.db",
+        "recovery",
+    ]
     assert (pod.target / "certificates" / "ca.key").stat().st_mode & 0o777 == 0o600
 
     data = tmp_path / "restored-data"

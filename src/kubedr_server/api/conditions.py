@@ -192,6 +192,10 @@ class Reason(StrEnum):
     CERTIFICATES_UNREADABLE = "CertificatesUnreadable"
     """`certsDir` is missing, empty, or holds what cannot be read."""
 
+    NODE_FILES_UNREADABLE = "NodeFilesUnreadable"
+    """Another path that the policy names (`staticPodsDir`, `kubeconfigs`, `encryptionConfig`) is missing,
+    empty, or cannot be read."""
+
     REPOSITORY_DAMAGED = "RepositoryDamaged"
     """restic's check found data that is missing or does not match its digest."""
 

@@ -1,65 +1,64 @@
-"""`kubedr runner backup`: a proven snapshot of etcd, and the certificates, in the repository."""
+"""`kubedr runner backup`: a proven snapshot of etcd, and what belongs to it, in the repository."""
 
 import asyncio
+import contextlib
 import time
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from kubedr_server.api.conditions import Reason
-from kubedr_server.contract import CERTIFICATES_FOLDER, BackupResult
-from kubedr_server.runner import certificates, programs
+from kubedr_server.contract import BackupResult
 from kubedr_server.runner.catalogue import from_snapshot, host, search_tags, tags
-from kubedr_server.runner.etcd import Etcd, Member
 from kubedr_server.runner.failure import RunFailureError
-from kubedr_server.runner.layout import FileLayout, Layout
+from kubedr_server.runner.layout import Layout, layout_named
 from kubedr_server.runner.log import size
-from kubedr_server.runner.proof import Proof, prove
 from kubedr_server.runner.repository import open_repository
 from kubedr_server.runner.restic import Restic
 from kubedr_server.runner.restic_messages import BackupSummary
-from kubedr_server.runner.run import Outcome, Run, require_space, scratch_directory, utc_now
+from kubedr_server.runner.run import Outcome, Run, scratch_directory
 from kubedr_server.runner.settings import BackupSettings
-
-_RESTIC_SCRATCH_BYTES = 64 * 1024 * 1024
-"""What restic keeps in temporary files while it packs, and its cache."""
-
-
-@dataclass(frozen=True)
-class _Staged:
-    """What lies in the staging directory, proven. `sizes` is what the repository must hold afterwards."""
-
-    member: Member
-    minimum_revision: int
-    proof: Proof
-    sizes: dict[str, int]
-    certificate_files: int
+from kubedr_server.runner.staging import Staged, stage
 
 
 async def backup(settings: BackupSettings, context: Run) -> Outcome:
-    """Back up, or find what this very run has already stored before it was killed."""
+    """Back up, or find what this very run has already stored before it was killed.
+
+    The snapshot is taken while the repository is opened. If neither can be done, the repository's trouble is
+    told: it has to be mended first.
+    """
     started = time.monotonic()
-    layout = FileLayout()
-    etcdctl = await programs.find(programs.ETCDCTL, settings.run.search_path)
-    etcdutl = await programs.find(programs.ETCDUTL, settings.run.search_path)
+    layout = layout_named(settings.snapshot_format)
     async with (
         scratch_directory(settings.run) as directory,
+        _staged_meanwhile(settings, context, layout, directory) as staging,
         open_repository(settings.repository, settings.run, context, directory) as restic,
     ):
         adopted = await _find_own(settings, restic, context)
         if adopted is not None:
             return _told(adopted, "Found the snapshot that this run had already stored")
-        etcd = Etcd(etcdctl, settings.etcd, directory, settings.run.search_path, context.log, clock=utc_now)
-        staging = directory / "staging"
-        staging.mkdir(mode=0o700)
-        staged = await _stage(settings, context, etcd, etcdutl, layout, staging)
+        staged = await staging
         context.log.tell("Storing in the repository")
         summary = await restic.backup(
-            staging,
+            staged.directory,
             host(settings.run.cluster_id),
             tags(settings, _result(staged, layout, None, 0.0), staged.sizes),
         )
         await _read_back(restic, summary.snapshot_id, staged)
         return _told(_result(staged, layout, summary, time.monotonic() - started), "Backed up")
+
+
+@contextlib.asynccontextmanager
+async def _staged_meanwhile(
+    settings: BackupSettings, context: Run, layout: Layout, directory: Path
+) -> AsyncIterator["asyncio.Task[Staged]"]:
+    """Stage the backup in a task of its own, which ends with the block at the latest."""
+    task = asyncio.create_task(stage(settings, context, layout, directory))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        # Its failure, if it has one, was raised where it was awaited, or does not matter any more.
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _find_own(settings: BackupSettings, restic: Restic, context: Run) -> BackupResult | None:
@@ -75,56 +74,7 @@ async def _find_own(settings: BackupSettings, restic: Restic, context: Run) -> B
     return None
 
 
-async def _stage(
-    settings: BackupSettings,
-    context: Run,
-    etcd: Etcd,
-    etcdutl: programs.Program,
-    layout: Layout,
-    staging: Path,
-) -> _Staged:
-    member, minimum = await _choose_member(etcd, context)
-    context.log.tell(
-        f"Backing up from {member.endpoint} (etcd {member.version}), at revision {minimum} or later"
-    )
-    await _check_space(settings, member)
-    snapshot = staging.parent / "snapshot.db"
-    await etcd.save(member, snapshot)
-    proof = await prove(snapshot, etcdutl, settings.run.search_path, minimum)
-    context.log.tell(f"Proven: revision {proof.revision}, {proof.total_keys} keys, {size(proof.size)}")
-    copied = certificates.Copied({})
-    if settings.certificates is not None:
-        copied = await asyncio.to_thread(
-            certificates.copy, settings.certificates, staging / CERTIFICATES_FOLDER, context.warn
-        )
-        context.log.tell(f"Copied {copied.files} certificate files")
-    sizes = await layout.arrange(snapshot, staging)
-    sizes |= {f"{CERTIFICATES_FOLDER}/{path}": count for path, count in copied.sizes.items()}
-    return _Staged(member, minimum, proof, sizes, copied.files)
-
-
-async def _choose_member(etcd: Etcd, context: Run) -> tuple[Member, int]:
-    """Return a member that takes part in the consensus, and the revision it then has at least."""
-    members = await etcd.members(context.warn)
-    for position, member in enumerate(members, start=1):
-        try:
-            await etcd.check_alarms(member, context.warn)
-            return member, await etcd.revision(member)
-        except RunFailureError as failure:
-            if position == len(members):
-                raise
-            context.warn(f"Not backed up from {member.endpoint}: {failure.message}")
-    raise RunFailureError(Reason.ETCD_UNREACHABLE, "No etcd endpoint is set: correct spec.etcdEndpoint.")
-
-
-async def _check_space(settings: BackupSettings, member: Member) -> None:
-    needed = member.db_size + _RESTIC_SCRATCH_BYTES
-    if settings.certificates is not None:
-        needed += await asyncio.to_thread(certificates.total_size, settings.certificates)
-    require_space(settings.run.scratch, needed, f"A snapshot of {size(member.db_size)} with its certificates")
-
-
-async def _read_back(restic: Restic, snapshot_id: str, staged: _Staged) -> None:
+async def _read_back(restic: Restic, snapshot_id: str, staged: Staged) -> None:
     """Compare what the repository now lists with what was staged."""
     stored = await _sizes(restic, snapshot_id)
     if stored != staged.sizes:
@@ -133,8 +83,7 @@ async def _read_back(restic: Restic, snapshot_id: str, staged: _Staged) -> None:
         raise RunFailureError(
             Reason.BACKUP_INCOMPLETE,
             f"The repository does not hold what was stored ({different[0]} differs): snapshot "
-            f"{snapshot_id[:8]} was "
-            "forgotten again. Look at the scratch volume and the storage.",
+            f"{snapshot_id[:8]} was forgotten again. Look at the scratch volume and the storage.",
         )
 
 
@@ -143,21 +92,24 @@ async def _sizes(restic: Restic, snapshot_id: str) -> dict[str, int]:
     return {node.path.removeprefix("/"): node.size for node in nodes if node.type == "file"}
 
 
-def _result(staged: _Staged, layout: Layout, summary: BackupSummary | None, seconds: float) -> BackupResult:
+def _result(staged: Staged, layout: Layout, summary: BackupSummary | None, seconds: float) -> BackupResult:
     """Return the result; without a summary (before storing), it has the part that the tags need."""
     proof = staged.proof
     return BackupResult(
         snapshot_id=summary.snapshot_id if summary else "0" * 64,
         revision=proof.revision,
-        minimum_revision=staged.minimum_revision,
+        minimum_revision=staged.chosen.minimum_revision,
         hash=proof.hash,
         total_keys=proof.total_keys,
         sha256=proof.sha256,
         snapshot_size=proof.size,
         snapshot_format=layout.name,
-        etcd_version=staged.member.version,
-        etcd_endpoint=staged.member.endpoint,
+        etcd_version=staged.chosen.member.version,
+        etcd_endpoint=staged.chosen.member.endpoint,
         certificate_files=staged.certificate_files,
+        certificates_expire=staged.certificates_expire,
+        encrypted_objects=staged.encryption.encrypted,
+        unrestorable_objects=staged.encryption.unrestorable,
         files_new=summary.files_new if summary else 0,
         files_changed=summary.files_changed if summary else 0,
         data_added=summary.data_added if summary else 0,
@@ -169,9 +121,8 @@ def _result(staged: _Staged, layout: Layout, summary: BackupSummary | None, seco
 
 def _told(result: BackupResult, verb: str) -> Outcome:
     return Outcome(
-        f"{verb}: etcd at revision {result.revision} ({result.total_keys} keys, "
-        f"{size(result.snapshot_size)}) and "
-        f"{result.certificate_files} certificate files, as snapshot {result.snapshot_id[:8]}; "
-        f"{size(result.data_stored)} were new.",
+        f"{verb}: etcd at revision {result.revision} ({result.total_keys} stored revisions, "
+        f"{size(result.snapshot_size)}) and {result.certificate_files} certificate files, as snapshot "
+        f"{result.snapshot_id[:8]}; {size(result.data_stored)} were new.",
         backup=result,
     )

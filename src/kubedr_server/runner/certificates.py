@@ -1,123 +1,126 @@
-"""Copies the certificates directory beside the snapshot, as it is.
+"""When the certificates in a backup expire, and which of them are none.
 
-A link stays a link and is never followed: one that points outside could bring the pod's own mounted
-Secrets, or any file of the node, into the backup. Whoever relies on such a link is told.
+A control plane that comes back with expired certificates does not come up: that is best known while there
+is time. Only the files that were copied are looked at, so that what is told is true of the backup.
 """
 
-import errno
-import os
-import shutil
-import stat
-from collections.abc import Callable
+import base64
+import binascii
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, Final
 
-from kubedr_server.api.conditions import Reason
-from kubedr_server.runner.failure import RunFailureError
+import yaml
+from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
+
 from kubedr_server.runner.log import one_line
+
+_SUFFIXES: Final = frozenset({".crt", ".cer", ".pem"})
+_MARK: Final = b"-----BEGIN CERTIFICATE-----"
+_MAX_SIZE: Final = 1024 * 1024
+"""No certificate, nor a bundle of all authorities of a system, is larger."""
+
+_WARNING: Final = timedelta(days=30)
+_MAX_NAMED: Final = 5
+_KUBECONFIG_KEYS: Final = ("client-certificate-data", "certificate-authority-data")
 
 
 @dataclass(frozen=True)
-class Copied:
-    """What was copied. `sizes` has each regular file, by its path below the copy."""
+class Expiry:
+    """When a certificate ends; `name` is its file, as a path in the backup."""
 
-    sizes: dict[str, int]
-
-    @property
-    def files(self) -> int:
-        """The number of regular files."""
-        return len(self.sizes)
+    name: str
+    end: datetime
 
 
-def total_size(source: Path) -> int:
-    """Return the bytes in a directory's regular files; RunFailureError (CertificatesUnreadable)."""
-    return sum(path.lstat().st_size for path in _walk(source) if stat.S_ISREG(path.lstat().st_mode))
+def inspect(root: Path, names: Iterable[str], now: datetime, warn: Callable[[str], None]) -> datetime | None:
+    """Return when the first certificate among the files `names` below `root` expires; None without any.
 
-
-def copy(source: Path, target: Path, warn: Callable[[str], None]) -> Copied:
-    """Copy a directory's content to `target`, which must not exist, with permissions and times.
-
-    RunFailureError (CertificatesUnreadable) if the directory is missing or empty, or a file cannot be read:
-    a backup that silently lacks a private key is worth nothing on the day it is needed.
+    Warns of what is expired or will be in less than 30 days, and of files that are named like a
+    certificate and cannot be read as one.
     """
-    sizes: dict[str, int] = {}
-    directories = [(source, target)]
-    root = source.resolve()
-    target.mkdir(mode=0o700)
-    for path in _walk(source):
-        copied = target / path.relative_to(source)
-        mode = path.lstat().st_mode
+    found: list[Expiry] = []
+    unreadable: list[str] = []
+    for name in sorted(names):
         try:
-            if stat.S_ISLNK(mode):
-                _copy_link(path, copied, root, warn)
-            elif stat.S_ISDIR(mode):
-                copied.mkdir(mode=0o700)
-                directories.append((path, copied))
-            elif stat.S_ISREG(mode):
-                shutil.copyfile(path, copied, follow_symlinks=False)
-                _copy_attributes(path, copied)
-                sizes[str(path.relative_to(source))] = copied.stat().st_size
-            else:
-                warn(f"{one_line(str(path))} is neither a file, a directory nor a link: it is not backed up.")
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise _unreadable(path, error) from error
-    if not sizes:
-        raise RunFailureError(
-            Reason.CERTIFICATES_UNREADABLE,
-            f"There is no file in the certificates directory (mounted at {source}): spec.certsDir of the "
-            "policy "
-            "names a directory that is empty or does not exist on this node. Correct it, or leave it out.",
+            found += [Expiry(name, end) for end in _ends(root / name)]
+        except ValueError:
+            unreadable.append(name)
+    if unreadable:
+        warn(f"No certificate, though named like one: {_list(unreadable)}. Backed up as it is.")
+    expired = sorted({each.name for each in found if each.end <= now})
+    if expired:
+        warn(
+            f"Expired certificates are in the backup: {_list(expired)}. Renew them (kubeadm certs renew) "
+            "before they are needed."
         )
-    # Last, and the innermost first: a directory without write permission could not be filled.
-    for directory, copied in reversed(directories):
-        _copy_attributes(directory, copied)
-    return Copied(sizes)
-
-
-def _walk(source: Path) -> list[Path]:
-    """Return all that is below a directory, each directory before its content."""
-    if not source.is_dir():
-        raise RunFailureError(
-            Reason.CERTIFICATES_UNREADABLE,
-            f"The certificates directory (mounted at {source}) does not exist: correct spec.certsDir of "
-            "the policy.",
+    soon = sorted({each.name for each in found if now < each.end < now + _WARNING})
+    if soon:
+        first = min(each.end for each in found if each.end > now)
+        warn(
+            f"Certificates expire in less than {_WARNING.days} days, the first on {first:%Y-%m-%d}: "
+            f"{_list(soon)}. Renew them (kubeadm certs renew)."
         )
-
-    def fail(error: OSError) -> None:
-        raise _unreadable(Path(error.filename or source), error)
-
-    found: list[Path] = []
-    for directory, names, files in os.walk(source, onerror=fail):
-        found += [Path(directory) / name for name in sorted(names) + sorted(files)]
-    return found
+    return min((each.end for each in found), default=None)
 
 
-def _copy_link(path: Path, copied: Path, root: Path, warn: Callable[[str], None]) -> None:
-    copied.symlink_to(path.readlink())
-    pointed = path.resolve()
-    if not pointed.is_relative_to(root):
-        warn(f"{one_line(str(path))} points outside of the directory: the link is backed up, not its target.")
-    elif not pointed.exists():
-        warn(f"{one_line(str(path))} points to nothing.")
+def _ends(path: Path) -> Iterator[datetime]:
+    """Yield the ends of a file's certificates; ValueError if it has to have some and has not."""
+    if path.stat().st_size > _MAX_SIZE:
+        return
+    content = path.read_bytes()
+    if _MARK in content:
+        yield from (each.not_valid_after_utc for each in _pem(content))
+    elif path.suffix == ".conf" or b"certificate-authority-data" in content:
+        for embedded in _of_kubeconfig(content):
+            yield from (each.not_valid_after_utc for each in _pem(embedded))
+    elif path.suffix in _SUFFIXES and b"-----BEGIN " not in content:
+        yield _der(content).not_valid_after_utc
 
 
-def _copy_attributes(source: Path, copied: Path) -> None:
-    shutil.copystat(source, copied, follow_symlinks=False)
-    if os.geteuid() == 0:
-        owner = source.lstat()
-        try:
-            os.lchown(copied, owner.st_uid, owner.st_gid)
-        except PermissionError:
-            # Root without CAP_CHOWN, as the pod runs: the copy is root's own.
-            return
+def _pem(content: bytes) -> list[x509.Certificate]:
+    with warnings.catch_warnings():
+        # What is told of a certificate here is its end; that its serial number is odd is not our matter.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return x509.load_pem_x509_certificates(content)
 
 
-def _unreadable(path: Path, error: OSError) -> RunFailureError:
-    return RunFailureError(
-        Reason.CERTIFICATES_UNREADABLE,
-        f"{one_line(str(path))} in the certificates directory cannot be read: {error.strerror}. The backup "
-        "pod "
-        "runs as root without capabilities: the file has to be readable for its owner root.",
-    )
+def _der(content: bytes) -> x509.Certificate:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return x509.load_der_x509_certificate(content)
+
+
+def _of_kubeconfig(content: bytes) -> Iterator[bytes]:
+    """Yield the certificates that a kubeconfig holds in itself, in PEM."""
+    try:
+        document = yaml.safe_load(content)
+    except yaml.YAMLError:
+        return
+    for part in _parts(document):
+        for key in _KUBECONFIG_KEYS:
+            value = part.get(key)
+            if isinstance(value, str):
+                try:
+                    yield base64.b64decode(value, validate=True)
+                except binascii.Error as error:
+                    raise ValueError("not base64") from error
+
+
+def _parts(document: Any) -> Iterator[dict[str, Any]]:
+    if not isinstance(document, dict):
+        return
+    for plural, singular in (("clusters", "cluster"), ("users", "user")):
+        for item in document.get(plural) or []:
+            part = item.get(singular) if isinstance(item, dict) else None
+            if isinstance(part, dict):
+                yield part
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(one_line(name) for name in names[:_MAX_NAMED])
+    return shown if len(names) <= _MAX_NAMED else f"{shown} and {len(names) - _MAX_NAMED} more"

@@ -1,120 +1,152 @@
-"""Takes a snapshot from the right etcd member, and knows how old it may be.
+"""Chooses the right etcd member to take a snapshot from, and knows how old the snapshot may be.
 
 A member that is a learner, or cut off from the others, serves an old snapshot without a word. So the run
 first reads the revision through consensus (a linearizable read) at the very member that is then asked for
-the snapshot: the member can only answer when it has caught up.
+the snapshot: the member can only answer when it has caught up. And of members whose hashes differ, nobody
+can tell which one holds the truth: nothing of them is called a backup.
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kubedr_server.api.conditions import Reason
 from kubedr_server.runner import etcd_tls
+from kubedr_server.runner.etcdctl import Etcdctl, json_list, json_object, why
 from kubedr_server.runner.failure import RunFailureError
-from kubedr_server.runner.log import Log, one_line, size
-from kubedr_server.runner.process import Finished, run
-from kubedr_server.runner.programs import Program
+from kubedr_server.runner.log import one_line
 from kubedr_server.runner.settings import EtcdSettings
+from kubedr_server.runner.together import together
 
-_COMMAND_SECONDS = 10
-_STALL_SECONDS = 60.0
-_WATCH_SECONDS = 5.0
-_NOSPACE = 1
-_CORRUPT = 2
+Warn = Callable[[str], None]
+
+_NOSPACE: Final = 1
+_CORRUPT: Final = 2
+_MAX_LAG: Final = 1000
+"""Raft entries. The members are asked one after the other, and a busy cluster moves on meanwhile."""
+
+_HASH_TRIES: Final = 4
+_HASH_PAUSE_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True)
 class Member:
-    """A member that a snapshot can be taken from. `db_size` is its file's size in bytes."""
+    """A member that a snapshot can be taken from. Sizes are of its file, in bytes."""
 
     endpoint: str
     version: str
     db_size: int
+    db_size_in_use: int
     applied_index: int
+    cluster_id: int
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The member to back up from; `others` can be compared with it. `peers` is the cluster's member list."""
+
+    member: Member
+    minimum_revision: int
+    others: tuple[Member, ...]
+    peers: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class KeyHash:
+    """etcd's own hash of all keys at a revision. Hashes compare only if the compact revisions are equal."""
+
+    revision: int
+    compact_revision: int
+    hash: int
 
 
 class Etcd:
-    """One etcd cluster. `directory` is private scratch space for the program's own files."""
+    """One etcd cluster. `clock` returns the time in UTC."""
 
-    def __init__(
-        self,
-        program: Program,
-        settings: EtcdSettings,
-        directory: Path,
-        search_path: str,
-        log: Log,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._program = program
+    def __init__(self, etcdctl: Etcdctl, settings: EtcdSettings, clock: Callable[[], datetime]) -> None:
+        self._etcdctl = etcdctl
         self._settings = settings
-        self._env = {"PATH": search_path, "HOME": str(directory), "TMPDIR": str(directory)}
-        self._log = log
         self._clock = clock
 
-    async def members(self, warn: Callable[[str], None]) -> list[Member]:
-        """Return the members that can be used, the one that has applied most first.
+    async def choose(self, warn: Warn) -> Chosen:
+        """Return a member that takes part in the consensus, and the revision it then has at least.
+
+        RunFailureError: EtcdCorrupt, or the trouble of the last member that was tried.
+        """
+        members = await self.members(warn)
+        for position, member in enumerate(members, start=1):
+            try:
+                async with together() as group:
+                    group.create_task(self.check_alarms(member, warn))
+                    revision = group.create_task(self.revision(member))
+                    peers = group.create_task(self._peers(member))
+            except RunFailureError as failure:
+                if position == len(members) or failure.reason is Reason.ETCD_CORRUPT:
+                    raise
+                warn(f"Not backed up from {member.endpoint}: {failure.message}")
+            else:
+                others = tuple(other for other in members if other is not member)
+                return Chosen(member, revision.result(), others, peers.result())
+        raise RunFailureError(Reason.ETCD_UNREACHABLE, "No etcd endpoint is set: correct spec.etcdEndpoint.")
+
+    async def members(self, warn: Warn) -> list[Member]:
+        """Return the members that can be used, in the order of the settings.
 
         RunFailureError: EtcdTLSFailed, EtcdUnreachable (the first endpoint's trouble, if none can be
-        used), EtcdUnhealthy (only learners, or no leader). What is left out is told through `warn`.
+        used), EtcdUnhealthy (only learners, no leader, several clusters). What is left out is told.
         """
         reachable = await self._reachable(warn)
-        finished = await self._etcdctl("endpoint", "status", "--write-out=json", endpoints=reachable)
+        finished = await self._etcdctl.ask("endpoint", "status", "--write-out=json", endpoints=reachable)
         usable: list[Member] = []
         problems: list[str] = []
-        for item in _json(finished, list) or []:
+        for item in json_list(finished):
             endpoint, status = str(item.get("Endpoint")), item.get("Status") or {}
             if status.get("isLearner"):
                 problems.append(f"{endpoint} is a learner, which may lag behind")
             elif not status.get("leader"):
                 problems.append(f"{endpoint} has no leader")
             else:
-                usable.append(
-                    Member(
-                        endpoint=endpoint,
-                        version=str(status.get("version", "")),
-                        db_size=int(status.get("dbSize", 0)),
-                        applied_index=int(status.get("raftAppliedIndex", 0)),
-                    )
-                )
+                usable.append(_member(endpoint, status))
+        _check_one_cluster(usable)
+        newest = max((member.applied_index for member in usable), default=0)
+        for member in [each for each in usable if newest - each.applied_index > _MAX_LAG]:
+            usable.remove(member)
+            problems.append(f"{member.endpoint} is {newest - member.applied_index} raft entries behind")
         if not usable:
             if problems:
                 raise RunFailureError(
                     Reason.ETCD_UNHEALTHY,
                     f"No member can be backed up: {'; '.join(problems)}. Look at 'etcdctl endpoint status'.",
                 )
-            raise self._refused(finished, "its status")
+            raise self._etcdctl.refused(finished, "its status")
         for problem in problems:
             warn(f"Not backed up from: {problem}.")
-        return sorted(usable, key=lambda member: -member.applied_index)
+        return usable
 
-    async def check_alarms(self, member: Member, warn: Callable[[str], None]) -> None:
-        """Refuse a corrupt cluster (EtcdUnhealthy); warn of one that is full: it can still be read."""
-        finished = await self._etcdctl("alarm", "list", "--write-out=json", endpoints=[member.endpoint])
+    async def check_alarms(self, member: Member, warn: Warn) -> None:
+        """Refuse a corrupt cluster (EtcdCorrupt); warn of one that is full: it can still be read."""
+        finished = await self._etcdctl.ask("alarm", "list", "--write-out=json", endpoints=[member.endpoint])
         if finished.returncode != 0:
-            raise self._refused(finished, "its alarms")
-        alarms = {int(item.get("alarm", 0)) for item in (_json(finished, dict) or {}).get("alarms") or []}
+            raise self._etcdctl.refused(finished, "its alarms")
+        alarms = {int(item.get("alarm", 0)) for item in json_object(finished).get("alarms") or []}
         if _CORRUPT in alarms:
             raise RunFailureError(
-                Reason.ETCD_UNHEALTHY,
+                Reason.ETCD_CORRUPT,
                 "etcd has raised its CORRUPT alarm: its members hold different data, so a backup could be "
-                "of the "
-                "wrong ones. Replace the bad member ('etcdctl alarm list' names it), then disarm the alarm.",
+                "of the wrong ones. Replace the bad member ('etcdctl alarm list' names it), then disarm the "
+                "alarm.",
             )
         if _NOSPACE in alarms:
             warn(
                 "etcd has raised its NOSPACE alarm: it takes no writes until it is compacted, "
-                "defragmented and "
-                "the alarm disarmed. It was backed up nevertheless."
+                "defragmented and the alarm disarmed. It was backed up nevertheless."
             )
 
     async def revision(self, member: Member) -> int:
         """Return the cluster's revision, read through consensus at this member."""
-        finished = await self._etcdctl(
+        finished = await self._etcdctl.ask(
             "get",
             "kubedr",
             "--consistency=l",
@@ -123,58 +155,63 @@ class Etcd:
             endpoints=[member.endpoint],
         )
         if finished.returncode != 0:
-            raise self._refused(finished, "its revision")
-        header = (_json(finished, dict) or {}).get("header") or {}
+            raise self._etcdctl.refused(finished, "its revision")
+        header = json_object(finished).get("header") or {}
         return int(header.get("revision", 0))
 
-    async def save(self, member: Member, path: Path, stall_seconds: float = _STALL_SECONDS) -> None:
-        """Write a snapshot to `path`; ended (EtcdSnapshotFailed) if nothing comes for `stall_seconds`."""
-        saving = asyncio.ensure_future(self._save(member, path))
-        watching = asyncio.ensure_future(self._watch(path, member.db_size, stall_seconds))
-        try:
-            done, _ = await asyncio.wait({saving, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if saving not in done:
-                raise RunFailureError(
-                    Reason.ETCD_SNAPSHOT_FAILED,
-                    f"The snapshot from {member.endpoint} stopped: nothing came for {stall_seconds:.0f} "
-                    "seconds. "
-                    "Look at etcd's log and its disk.",
-                )
-            saving.result()
-        finally:
-            for task in (saving, watching):
-                task.cancel()
-            await asyncio.gather(saving, watching, return_exceptions=True)
+    async def key_hash(self, chosen: Chosen, revision: int, warn: Warn) -> KeyHash | None:
+        """Return the hash of all keys at a revision, after comparing it among the members that can be asked.
 
-    async def _save(self, member: Member, path: Path) -> None:
-        finished = await self._etcdctl("snapshot", "save", str(path), endpoints=[member.endpoint])
-        if finished.returncode == 0:
-            return
-        if "no space left on device" in finished.stderr:
-            raise RunFailureError(
-                Reason.DISK_FULL,
-                f"The snapshot of {size(member.db_size)} does not fit into {path.parent}: make room there.",
+        None, with a warning, if the member backed up from does not give it. RunFailureError (EtcdCorrupt)
+        if the hashes differ.
+        """
+        first = chosen.member.endpoint
+        endpoints = [first, *(member.endpoint for member in chosen.others)]
+        found: dict[str, KeyHash] = {}
+        cause = ""
+        for attempt in range(_HASH_TRIES):
+            if attempt:
+                # A follower has not got there yet, or a compaction has not reached all of them.
+                await asyncio.sleep(_HASH_PAUSE_SECONDS)
+            finished = await self._etcdctl.ask(
+                "endpoint", "hashkv", f"--rev={revision}", "--write-out=json", endpoints=endpoints
             )
-        raise RunFailureError(
-            Reason.ETCD_SNAPSHOT_FAILED,
-            f"etcd at {member.endpoint} did not give a snapshot: {_why(finished)}. Look at etcd's log.",
-        )
+            found = {str(item.get("Endpoint")): _key_hash(item, revision) for item in json_list(finished)}
+            cause = why(finished)
+            if set(found) == set(endpoints) and len({each.compact_revision for each in found.values()}) == 1:
+                break
+        own = found.get(first)
+        if own is None:
+            warn(f"etcd at {first} did not give the hash of its keys ({cause}): members were not compared.")
+            return None
+        for endpoint in endpoints[1:]:
+            other = found.get(endpoint)
+            if other is None or other.compact_revision != own.compact_revision:
+                warn(f"The keys of {endpoint} could not be compared with those of {first} at {revision}.")
+            elif other.hash != own.hash:
+                raise RunFailureError(
+                    Reason.ETCD_CORRUPT,
+                    f"The members {first} and {endpoint} hold different data at revision {revision} "
+                    f"(HashKV {own.hash} and {other.hash}), so a backup could be of the wrong one. Find the "
+                    "bad member ('etcdctl endpoint hashkv --cluster' and the log of etcd), and replace it.",
+                )
+        return own
 
-    async def _watch(self, path: Path, expected: int, stall_seconds: float) -> None:
-        """Report progress; return when the file has not grown for `stall_seconds`."""
-        partial = path.with_name(path.name + ".part")
-        loop = asyncio.get_running_loop()
-        last, since = -1, loop.time()
-        pause = min(_WATCH_SECONDS, stall_seconds / 4)
-        while loop.time() - since < stall_seconds:
-            await asyncio.sleep(pause)
-            there = next((file for file in (partial, path) if file.exists()), None)
-            now = there.stat().st_size if there else 0
-            if now != last:
-                last, since = now, loop.time()
-                self._log.tell(f"received {size(now)} of about {size(expected)}")
+    async def diagnose(self, endpoint: str, seconds: float = etcd_tls.PROBE_SECONDS) -> None:
+        """Raise what hinders a connection to an endpoint, if anything does."""
+        tls = None
+        if self._settings.uses_tls:
+            await asyncio.to_thread(etcd_tls.check_client_certificate, self._settings, self._clock())
+            tls = await asyncio.to_thread(etcd_tls.context, self._settings)
+        await etcd_tls.probe(endpoint, tls, seconds)
 
-    async def _reachable(self, warn: Callable[[str], None]) -> list[str]:
+    async def _peers(self, member: Member) -> tuple[dict[str, Any], ...]:
+        finished = await self._etcdctl.ask("member", "list", "--write-out=json", endpoints=[member.endpoint])
+        if finished.returncode != 0:
+            raise self._etcdctl.refused(finished, "its member list")
+        return tuple(json_object(finished).get("members") or [])
+
+    async def _reachable(self, warn: Warn) -> list[str]:
         tls = None
         if self._settings.uses_tls:
             expiry = await asyncio.to_thread(etcd_tls.check_client_certificate, self._settings, self._clock())
@@ -183,69 +220,45 @@ class Etcd:
             tls = await asyncio.to_thread(etcd_tls.context, self._settings)
         reachable: list[str] = []
         failures: list[RunFailureError] = []
-        for endpoint in self._settings.endpoints:
-            try:
-                await etcd_tls.probe(endpoint, tls)
+        probes = [etcd_tls.probe(endpoint, tls) for endpoint in self._settings.endpoints]
+        outcomes = await asyncio.gather(*probes, return_exceptions=True)
+        for endpoint, outcome in zip(self._settings.endpoints, outcomes, strict=True):
+            if outcome is None:
                 reachable.append(endpoint)
-            except RunFailureError as failure:
-                failures.append(failure)
+            elif isinstance(outcome, RunFailureError):
+                failures.append(outcome)
+            else:
+                raise outcome
         if not reachable:
             raise failures[0]
         for left_out in failures:
             warn(left_out.message)
         return reachable
 
-    async def _etcdctl(self, *arguments: str, endpoints: list[str]) -> Finished:
-        tls: list[str] = []
-        if self._settings.uses_tls:
-            tls = [
-                f"--cacert={self._settings.ca_file}",
-                f"--cert={self._settings.certificate_file}",
-                f"--key={self._settings.key_file}",
-            ]
-        return await run(
-            [
-                self._program.path,
-                f"--endpoints={','.join(endpoints)}",
-                f"--dial-timeout={_COMMAND_SECONDS}s",
-                f"--command-timeout={_COMMAND_SECONDS}s",
-                *tls,
-                *arguments,
-            ],
-            env=self._env,
-        )
 
-    def _refused(self, finished: Finished, what: str) -> RunFailureError:
-        why = _why(finished)
-        endpoints = ", ".join(self._settings.endpoints)
-        if "user name is empty" in why or "permission denied" in why or "auth" in why:
-            return RunFailureError(
-                Reason.ETCD_UNHEALTHY,
-                f"etcd at {endpoints} does not give {what}: {why}. Its users are turned on: the client "
-                "certificate's common name has to be a user with the role root.",
-            )
-        return RunFailureError(
+def _member(endpoint: str, status: dict[str, Any]) -> Member:
+    size = int(status.get("dbSize", 0))
+    return Member(
+        endpoint=endpoint,
+        version=one_line(str(status.get("version", ""))),
+        db_size=size,
+        db_size_in_use=int(status.get("dbSizeInUse", size)),
+        applied_index=int(status.get("raftAppliedIndex", 0)),
+        cluster_id=int((status.get("header") or {}).get("cluster_id", 0)),
+    )
+
+
+def _check_one_cluster(members: list[Member]) -> None:
+    clusters = {member.cluster_id: member.endpoint for member in members}
+    if len(clusters) > 1:
+        raise RunFailureError(
             Reason.ETCD_UNHEALTHY,
-            f"etcd at {endpoints} answers, and does not give {what}: {why}. Has it lost its quorum? Look at "
-            "'etcdctl endpoint health --cluster'.",
+            f"The endpoints {' and '.join(clusters.values())} belong to different etcd clusters: "
+            "spec.etcdEndpoint of the policy may name members of one cluster only.",
         )
 
 
-def _why(finished: Finished) -> str:
-    """Return the cause among etcdctl's words: the innermost error of its log lines, or the last line."""
-    for line in reversed(finished.stderr.splitlines()):
-        try:
-            error = json.loads(line).get("error") if line.startswith("{") else None
-        except ValueError:
-            error = None
-        if error:
-            return one_line(str(error))[-300:]
-    return one_line(finished.last_words)[:300]
-
-
-def _json(finished: Finished, kind: type[Any]) -> Any:
-    try:
-        value = json.loads(finished.stdout)
-    except ValueError:
-        return None
-    return value if isinstance(value, kind) else None
+def _key_hash(item: dict[str, Any], revision: int) -> KeyHash:
+    answer = item.get("HashKV") or {}
+    # etcd leaves numbers that are 0 out.
+    return KeyHash(revision, int(answer.get("compact_revision", 0)), int(answer.get("hash", 0)))

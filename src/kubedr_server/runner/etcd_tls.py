@@ -16,7 +16,7 @@ from kubedr_server.api.conditions import Reason
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.settings import EtcdSettings
 
-_PROBE_SECONDS = 5.0
+PROBE_SECONDS = 5.0
 _EXPIRY_WARNING = timedelta(days=14)
 _SETTINGS_FRAME = b"\x04"
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
@@ -73,7 +73,7 @@ def context(settings: EtcdSettings) -> ssl.SSLContext:
     return made
 
 
-async def probe(endpoint: str, tls: ssl.SSLContext | None) -> None:
+async def probe(endpoint: str, tls: ssl.SSLContext | None, seconds: float = PROBE_SECONDS) -> None:
     """Connect to an endpoint as etcdctl would; `tls` for https.
 
     Raises RunFailureError: EtcdUnreachable (nothing answers there) or EtcdTLSFailed (and why).
@@ -83,7 +83,7 @@ async def probe(endpoint: str, tls: ssl.SSLContext | None) -> None:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     secure = parts.scheme == "https"
     try:
-        async with asyncio.timeout(_PROBE_SECONDS):
+        async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_connection(host, port, ssl=tls if secure else None)
             try:
                 writer.write(_HTTP2_PREFACE)
@@ -92,7 +92,7 @@ async def probe(endpoint: str, tls: ssl.SSLContext | None) -> None:
             finally:
                 writer.transport.abort()
     except TimeoutError:
-        raise _unreachable(host, port, f"no answer within {_PROBE_SECONDS:.0f} seconds") from None
+        raise _unreachable(host, port, f"no answer within {seconds:.0f} seconds") from None
     except ssl.SSLCertVerificationError as error:
         raise _failed(_server_certificate(endpoint, error)) from None
     except ssl.SSLError as error:

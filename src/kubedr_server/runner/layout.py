@@ -10,6 +10,7 @@ from typing import Protocol
 
 from kubedr_server.api.conditions import Reason
 from kubedr_server.contract import SNAPSHOT_FILE
+from kubedr_server.runner.etcd import Member
 from kubedr_server.runner.failure import RunFailureError
 
 
@@ -18,10 +19,25 @@ class Layout(Protocol):
 
     name: str
 
+    def peak_bytes(self, member: Member) -> int:
+        """Return how much scratch space the snapshot of a member takes at most."""
+        ...
+
     async def arrange(self, snapshot: Path, staging: Path) -> dict[str, int]:
         """Put the snapshot into `staging`, which restic stores; `snapshot` is consumed.
 
         Returns the files that must be in the repository afterwards: path below `staging` to size.
+        """
+        ...
+
+    def tools(self) -> dict[str, bytes]:
+        """Return the files, by name, that a person needs to put the snapshot together by hand."""
+        ...
+
+    async def try_out(self, staging: Path, target: Path) -> bool:
+        """Write to `target` what a restore of `staging` would give; False where nothing was taken apart.
+
+        RunFailureError (RebuildDiffers) if it cannot be put together.
         """
         ...
 
@@ -35,9 +51,21 @@ class FileLayout:
 
     name = "file"
 
+    def peak_bytes(self, member: Member) -> int:
+        """Return the size of the file, which is moved and not copied."""
+        return member.db_size
+
     async def arrange(self, snapshot: Path, staging: Path) -> dict[str, int]:
         """Move the file to its name."""
         return await asyncio.to_thread(self._arrange, snapshot, staging)
+
+    def tools(self) -> dict[str, bytes]:
+        """Return none: nothing has to be put together."""
+        return {}
+
+    async def try_out(self, staging: Path, target: Path) -> bool:
+        """Return False: it is the file itself that is stored."""
+        return False
 
     async def rebuild(self, restored: Path) -> Path:
         """Find the file."""

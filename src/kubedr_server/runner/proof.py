@@ -1,11 +1,10 @@
-"""Proves that a file is a whole etcd snapshot.
+"""Proves that a file is a whole etcd snapshot, and that one made of its parts is the same one.
 
 etcd appends the SHA-256 of what it sent; neither `snapshot save` nor `snapshot status` compares it, so a
 flipped byte passes both. It is compared here; then `etcdutl snapshot status` walks the file as bbolt
 pages and gives the hash, the revision and the count of keys that are recorded with the backup.
 """
 
-import asyncio
 import hashlib
 import json
 from dataclasses import dataclass
@@ -14,8 +13,11 @@ from pathlib import Path
 from kubedr_server.api.conditions import Reason
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.log import one_line
-from kubedr_server.runner.process import run
+from kubedr_server.runner.process import Finished, run
 from kubedr_server.runner.programs import Program
+from kubedr_server.runner.together import in_thread, together
+from kubedr_server.snapshot.errors import SnapshotError
+from kubedr_server.snapshot.objects import Inventory, take_inventory
 
 _TRAILER = hashlib.sha256().digest_size
 _PAGE_UNIT = 512
@@ -38,12 +40,11 @@ async def prove(snapshot: Path, etcdutl: Program, search_path: str, minimum_revi
 
     RunFailureError: SnapshotCorrupt, or SnapshotStale if it is older than `minimum_revision`.
     """
-    length, sha256 = await asyncio.to_thread(_check_trailer, snapshot)
-    directory = str(snapshot.parent)
-    finished = await run(
-        [etcdutl.path, "snapshot", "status", snapshot, "--write-out=json"],
-        env={"PATH": search_path, "HOME": directory, "TMPDIR": directory},
-    )
+    async with together() as group:
+        checking = group.create_task(in_thread(_check_trailer, snapshot))
+        asking = group.create_task(_status(snapshot, etcdutl, search_path))
+    length, sha256 = checking.result()
+    finished = asking.result()
     if finished.returncode != 0:
         raise _corrupt(f"etcdutl cannot read it ({one_line(finished.last_words)[:300]})")
     try:
@@ -70,6 +71,42 @@ async def prove(snapshot: Path, etcdutl: Program, search_path: str, minimum_revi
     return proof
 
 
+async def _status(snapshot: Path, etcdutl: Program, search_path: str) -> Finished:
+    directory = str(snapshot.parent)
+    return await run(
+        [etcdutl.path, "snapshot", "status", snapshot, "--write-out=json"],
+        env={"PATH": search_path, "HOME": directory, "TMPDIR": directory},
+    )
+
+
+async def prove_rebuilt(rebuilt: Path, etcdutl: Program, search_path: str, original: Proof) -> Proof:
+    """Check the file that a restore would give against the snapshot that it was made of.
+
+    RunFailureError (RebuildDiffers) if etcdutl's hash, which covers every key and value, the revision or
+    the count of revisions is another one.
+    """
+    try:
+        proof = await prove(rebuilt, etcdutl, search_path)
+    except RunFailureError as failure:
+        raise _differs(failure.message) from failure
+    for what, found, expected in (
+        ("hash", proof.hash, original.hash),
+        ("revision", proof.revision, original.revision),
+        ("count of revisions", proof.total_keys, original.total_keys),
+    ):
+        if found != expected:
+            raise _differs(f"its {what} is {found}, and {expected} is the original's.")
+    return proof
+
+
+def read_inventory(snapshot: Path, prefix: str) -> Inventory:
+    """Count a snapshot's objects below kube-apiserver's prefix; RunFailureError (SnapshotCorrupt)."""
+    try:
+        return take_inventory(snapshot, prefix)
+    except SnapshotError as error:
+        raise _corrupt(str(error)) from error
+
+
 def _check_trailer(snapshot: Path) -> tuple[int, str]:
     """Return the file's size and SHA-256 after comparing its content with the hash at its end."""
     length = snapshot.stat().st_size
@@ -86,6 +123,15 @@ def _check_trailer(snapshot: Path) -> tuple[int, str]:
         raise _corrupt("its content does not match the SHA-256 at its end")
     content.update(trailer)
     return length, content.hexdigest()
+
+
+def _differs(what: str) -> RunFailureError:
+    return RunFailureError(
+        Reason.REBUILD_DIFFERS,
+        f"The snapshot was put together again from its parts for a trial, and is not the same: {what} "
+        "Nothing was stored. Please report this with the log; spec.snapshotFormat: file stores the snapshot "
+        "as it is meanwhile.",
+    )
 
 
 def _corrupt(what: str) -> RunFailureError:
