@@ -83,6 +83,9 @@ class FakeApi:
     ends_watches: bool = False
     """Every watch ends regularly as soon as it began."""
 
+    logs: dict[str, str] = field(default_factory=dict)
+    """What pods have printed, by their names."""
+
     def __post_init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Object] = {}
         self._history: list[tuple[int, str, tuple[str, str, str], Object]] = []
@@ -229,7 +232,7 @@ class FakeApi:
         place = Place.of(seen.path)
         key = (place.plural, place.namespace, place.name)
         if place.subresource == "log":
-            return web.Response(text="a line of the log\n")
+            return web.Response(text=self.logs.get(place.name, "a line of the log\n"))
         if seen.query.get("watch") == "true":
             return await self._watch(request, place, seen.query)
         if seen.method == "GET" and not place.name:

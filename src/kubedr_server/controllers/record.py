@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 _TURN_SECONDS = 10.0
 """How soon a record that waits for its turn looks again, in case it was not told."""
 
-_EXCLUSIVE: Final = (Operation.FORGET, Operation.CHECK, Operation.PRUNE)
+_EXCLUSIVE: Final = (Operation.FORGET, Operation.PRUNE)
 """What takes the repository's exclusive lock."""
 
 _LET_GO_DIGITS: Final = 16

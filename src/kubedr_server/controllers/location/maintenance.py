@@ -28,7 +28,7 @@ from kubedr_server.manifests.settings import RunnerSettings
 Times = Mapping[Task, datetime | None]
 
 _TURN_SECONDS: Final = 60.0
-"""How often one that waits for others to end looks whether they have."""
+"""How often a pruning that waits for others to end looks whether they have: it needs the repository alone."""
 
 _PATIENCE: Final = timedelta(hours=1)
 """How long it waits: then it goes, and waits for restic's lock, so that it comes to its turn at all."""
@@ -80,7 +80,7 @@ def _turn(state: LocationState, times: Times, now: datetime) -> tuple[Task | Non
         elif not healthy or (task is PRUNE and is_damaged(status)):
             # The look that finds it well, or the check that finds it whole, calls attention to it.
             continue
-        elif state.busy and now < due + _PATIENCE:
+        elif task is PRUNE and state.busy and now < due + _PATIENCE:
             wakes.append(_TURN_SECONDS)
         else:
             return task, None
