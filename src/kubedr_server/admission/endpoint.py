@@ -25,7 +25,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Answer = Callable[[Request, float], Awaitable[dict[str, Any]]]
-
 MAX_BODY: Final = 7 * 1024 * 1024
 SMALL_BODY: Final = 64 * 1024
 DEFAULT_TIMEOUT: Final = 10.0
@@ -47,6 +46,15 @@ class _HTTPError(Exception):
         self.message = message
         self.headers = headers
         super().__init__(message)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a request has come: what can be said when its time is over."""
+
+    body_is_complete: bool = False
+    uid: str = ""
+    request: Request | None = None
 
 
 @dataclass
@@ -104,18 +112,22 @@ class Webhook:
         media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if media_type != b"application/json":
             raise _HTTPError(415, "the body must be application/json")
-        deadline = time.monotonic() + _MARGIN * _timeout(scope.get("query_string", b""))
-        body, started = await self._read(headers, receive, deadline)
+        seconds = _MARGIN * _timeout(scope.get("query_string", b""))
+        deadline = time.monotonic() + seconds
+        progress = _Progress()
         try:
-            uid, document, request = review.parse(body)
-        except NotAReviewError as error:
-            raise _HTTPError(400, str(error)) from error
-        encoded = await self._review(uid, document, request, deadline)
-        self._seconds.observe(time.perf_counter() - started)
+            async with asyncio.timeout(seconds):
+                body, started = await self._read(headers, receive, progress)
+                progress.uid, document, raw = _parse(body)
+                encoded = await self._review(progress, document, raw, deadline)
+        except TimeoutError as error:
+            encoded = self._encode(progress.request, _too_late(progress, error))
+            started = deadline - seconds
+        self._seconds.observe(time.monotonic() - started)
         return encoded
 
     async def _read(
-        self, headers: dict[bytes, bytes], receive: Receive, deadline: float
+        self, headers: dict[bytes, bytes], receive: Receive, progress: _Progress
     ) -> tuple[bytes, float]:
         """Return the body, and when its last byte was there."""
         load, counted = self._load, 0
@@ -126,58 +138,48 @@ class Webhook:
             raise _too_large()
         chunks: list[bytes] = []
         size = 0
-        complete = False
         try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                while not complete:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ConnectionError("the client has gone")
-                    chunk = message.get("body", b"")
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    if size > MAX_BODY:
-                        raise _too_large()
-                    if size > SMALL_BODY:
-                        load.bytes += size - counted
-                        counted = size
-                        if load.bytes > load.max_bytes:
-                            raise _overloaded()
-                    complete = not message.get("more_body", False)
-                ended = time.perf_counter()
-                body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                if size <= SMALL_BODY:
-                    return body, ended
-                async with load.reading_large:
-                    return await large.trimmed(body), ended
-        except TimeoutError as error:
-            if complete:
-                raise _overloaded() from error
-            raise _HTTPError(408, "the body did not come in time") from error
+            while not progress.body_is_complete:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ConnectionError("the client has gone")
+                chunk = message.get("body", b"")
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_BODY:
+                    raise _too_large()
+                if size > SMALL_BODY:
+                    load.bytes += size - counted
+                    counted = size
+                    if load.bytes > load.max_bytes:
+                        raise _overloaded()
+                progress.body_is_complete = not message.get("more_body", False)
+            ended = time.monotonic()
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            if size <= SMALL_BODY:
+                return body, ended
+            async with load.reading_large:
+                return await large.trimmed(body), ended
         finally:
             load.bytes -= counted
 
     async def _review(
-        self, uid: str, document: dict[str, Any], raw: dict[str, Any], deadline: float
+        self, progress: _Progress, document: dict[str, Any], raw: dict[str, Any], deadline: float
     ) -> bytes:
-        """Answer with the uid, whatever happens."""
-        request: Request | None = None
+        """Answer with the uid, whatever goes wrong."""
         try:
-            request = review.read(uid, document, raw)
-            time_left = deadline - time.monotonic()
-            async with asyncio.timeout(max(0.0, time_left)):
-                answer = await self._answer(request, time_left)
-            encoded = review.encode(answer)
+            progress.request = review.read(progress.uid, document, raw)
+            answer = await self._answer(progress.request, deadline - time.monotonic())
+            return self._encode(progress.request, answer)
         except WrongReviewError as error:
-            answer = review.deny(uid, status.bad_request(str(error)))
-            encoded = review.encode(answer)
-        except TimeoutError:
-            message = "kubedr could not judge this object in the time that the API server gave: try again"
-            answer = review.deny(uid, status.timeout(message))
-            encoded = review.encode(answer)
+            answer = review.deny(progress.uid, status.bad_request(str(error)))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not lose the uid
-            answer = self._confess(uid, request, error)
-            encoded = review.encode(answer)
+            answer = self._confess(progress.uid, progress.request, error)
+        return self._encode(progress.request, answer)
+
+    def _encode(self, request: Request | None, answer: dict[str, Any]) -> bytes:
+        """Write the answer, and count it."""
+        encoded = review.encode(answer)
         self._count(request, answer["response"])
         return encoded
 
@@ -208,6 +210,23 @@ class Webhook:
         else:
             outcome = str(response["status"]["reason"])
         self._metrics.reviews.labels(self._name, kind, operation, outcome).inc()
+
+
+def _parse(body: bytes) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    try:
+        return review.parse(body)
+    except NotAReviewError as error:
+        raise _HTTPError(400, str(error)) from error
+
+
+def _too_late(progress: _Progress, error: TimeoutError) -> dict[str, Any]:
+    """Return the refusal; raises an HTTP error where there is no uid to refuse with."""
+    if progress.uid:
+        message = "kubedr could not judge this object in the time that the API server gave: try again"
+        return review.deny(progress.uid, status.timeout(message))
+    if progress.body_is_complete:
+        raise _overloaded() from error
+    raise _HTTPError(408, "the body did not come in time") from error
 
 
 def _place(error: Exception) -> str:

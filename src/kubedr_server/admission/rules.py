@@ -59,7 +59,9 @@ def check_spec(rule: Rule, obj: Object, errors: Errors) -> Object:
 def text_of(spec: Object, field: str, errors: Errors) -> str | None:
     """Return a field's text if there is one and the schema found nothing wrong with it."""
     value = spec.get(field)
-    return value if isinstance(value, str) and not errors.touches(SPEC.child(field)) else None
+    if not isinstance(value, str) or (errors and errors.touches(SPEC.child(field))):
+        return None
+    return value
 
 
 def check_text(spec: Object, field: str, check: Callable[[str], str | None], errors: Errors) -> None:
