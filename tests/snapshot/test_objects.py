@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from kubedr_server.snapshot.bolt_writer import BoltWriter
 from kubedr_server.snapshot.errors import NotASnapshotError
 from kubedr_server.snapshot.mvcc import REVISION, parse_head, parse_key_value
 from kubedr_server.snapshot.objects import (
@@ -15,6 +14,7 @@ from kubedr_server.snapshot.objects import (
     resource_of,
     take_inventory,
 )
+from kubedr_server.snapshot.rebuild_script import BoltWriter
 
 
 def number(value: int) -> bytes:

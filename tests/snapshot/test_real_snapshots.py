@@ -8,9 +8,9 @@ import pytest
 
 from kubedr_server.snapshot import trailer
 from kubedr_server.snapshot.bolt_file import BoltFile
-from kubedr_server.snapshot.bolt_writer import BoltWriter
 from kubedr_server.snapshot.errors import TrailerError
 from kubedr_server.snapshot.mvcc import KEY_BUCKET, parse_key_value, parse_revision
+from kubedr_server.snapshot.rebuild_script import BoltWriter
 from support.etcd import EtcdServer
 from support.tools import program
 

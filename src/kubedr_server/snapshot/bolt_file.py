@@ -99,6 +99,25 @@ class BoltFile:
             root, sequence = pages.BUCKET_HEADER.unpack_from(value)
             yield Bucket(name, sequence, root, b"" if root else bytes(value[pages.BUCKET_HEADER.size :]))
 
+    def count(self, bucket: Bucket) -> int:
+        """Return how many records a bucket says it has: its pages' headers are read, and no record."""
+        if not bucket.root:
+            return int(pages.PAGE_HEADER.unpack_from(bucket.inline)[2]) if bucket.inline else 0
+        size, limit, header = self.meta.page_size, self.meta.page_count, pages.PAGE_HEADER.unpack_from
+        stack, total, visited = [bucket.root], 0, 0
+        while stack:
+            number = stack.pop()
+            visited += 1
+            if not 2 <= number < limit or visited > limit:
+                raise CorruptPageError(number, "out of range, or part of a loop")
+            _, flags, count, overflow = header(self._map, number * size)
+            if flags & pages.LEAF:
+                total += count
+            elif flags & pages.BRANCH:
+                end = min(number + overflow + 1, limit) * size
+                stack += self._children(number, count, self._map[number * size : end])
+        return total
+
     def records(self, bucket: Bucket, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Yield a bucket's records in key order, or from the last to the first.
 

@@ -24,3 +24,12 @@ class CorruptRecordError(SnapshotError):
 
 class TrailerError(SnapshotError):
     """The SHA-256 at the file's end is missing, or is not that of the file."""
+
+
+class SegmentError(SnapshotError):
+    """Segments are damaged, missing, or not what their manifest says. `path` is below their directory."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem

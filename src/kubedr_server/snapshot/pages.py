@@ -57,23 +57,6 @@ def fnv64a(data: bytes) -> int:
     return value
 
 
-def pack_meta(meta: Meta, freelist: int) -> bytes:
-    """Return a meta page's body with its checksum."""
-    fields = (
-        MAGIC,
-        FORMAT_VERSION,
-        meta.page_size,
-        0,
-        meta.root,
-        meta.sequence,
-        freelist,
-        meta.page_count,
-        meta.transaction,
-    )
-    unsigned = META_BODY.pack(*fields, 0)[:-8]
-    return META_BODY.pack(*fields, fnv64a(unsigned))
-
-
 def parse_meta(body: bytes) -> Meta | None:
     """Read a meta page's body; None if its magic, version, page size or checksum is wrong."""
     magic, version, page_size, _, root, sequence, _, count, transaction, checksum = META_BODY.unpack(body)

@@ -1,0 +1,96 @@
+"""Segments of a real etcd's snapshot make a file that etcdutl finds equal; damage is named with its path."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kubedr_server.snapshot import segments, trailer
+from kubedr_server.snapshot.errors import SegmentError
+from support.etcd import EtcdServer
+from support.tools import program
+
+pytestmark = pytest.mark.storage
+
+
+@pytest.fixture(scope="module")
+def snapshot(etcd_server: EtcdServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with etcd_server.client() as client:
+        for index in range(1500):
+            kind = ("pods", "leases", "example.com/widgets")[index % 3]
+            client.put(f"/registry/{kind}/default/{index % 700}", bytes([index % 256]) * (index % 900))
+        client.put("/registry/configmaps/default/large", bytes(1_400_000))
+        client.put("/registry/configmaps/default/empty", b"")
+    etcd_server.etcdctl("del", "/registry/pods/default/3")
+    path = tmp_path_factory.mktemp("snapshot") / "etcd-snapshot.db"
+    etcd_server.etcdctl("snapshot", "save", str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def written(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("segments") / "etcd-snapshot"
+    segments.write_segments(snapshot, directory)
+    return directory
+
+
+def status(path: Path) -> tuple[int, int, int]:
+    argv = [str(program("etcdutl")), "snapshot", "status", str(path), "-w", "json"]
+    found = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)
+    return found["hash"], found["revision"], found["totalKey"]
+
+
+def test_the_rebuilt_file_has_the_originals_hash_and_is_the_same_each_time(
+    snapshot: Path, written: Path, tmp_path: Path
+) -> None:
+    rebuilt = segments.rebuild(written, tmp_path / "one.db")
+    assert status(tmp_path / "one.db") == status(snapshot)
+    assert trailer.verify(tmp_path / "one.db") == (tmp_path / "one.db").read_bytes()[-32:]
+    again = tmp_path / "again"
+    segments.write_segments(tmp_path / "one.db", again, sha256=rebuilt.sha256)
+    assert segments.rebuild(again, tmp_path / "two.db") == rebuilt
+    assert (tmp_path / "two.db").read_bytes() == (tmp_path / "one.db").read_bytes()
+    argv = ["snapshot", "restore", str(tmp_path / "one.db"), "--data-dir", str(tmp_path / "data")]
+    subprocess.run([str(program("etcdutl")), *argv], check=True, capture_output=True)
+
+
+def test_the_program_in_a_backup_needs_nothing_but_python(
+    snapshot: Path, written: Path, tmp_path: Path
+) -> None:
+    restored = tmp_path / "restored"
+    shutil.copytree(written, restored / segments.FOLDER)
+    (restored / "rebuild.py").write_bytes(segments.rebuild_program())
+    argv = [sys.executable, "-I", "rebuild.py", segments.FOLDER, "etcd-snapshot.db"]
+    told = subprocess.run(argv, cwd=restored, check=True, capture_output=True, text=True, env={}).stdout
+    assert status(restored / "etcd-snapshot.db") == status(snapshot)
+    assert told.split()[0] == segments.rebuild(written, tmp_path / "again.db").sha256
+    again = subprocess.run(argv, cwd=restored, check=False, capture_output=True, text=True, env={})
+    assert (again.returncode, again.stderr) == (
+        1,
+        "The snapshot cannot be rebuilt. etcd-snapshot.db: exists already: name another file\n",
+    )
+
+
+def test_a_new_backup_has_new_segments_only_where_records_came_or_went(
+    etcd_server: EtcdServer, snapshot: Path, written: Path, tmp_path: Path
+) -> None:
+    with etcd_server.client() as client:
+        for index in range(5):
+            client.put(f"/registry/example.com/widgets/default/{index}", b"new")
+    etcd_server.etcdctl("snapshot", "save", str(tmp_path / "next.db"))
+    segments.write_segments(tmp_path / "next.db", tmp_path / "next")
+
+    def contents(directory: Path) -> set[bytes]:
+        return {path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+    before, after = contents(written), contents(tmp_path / "next")
+    assert len(after - before) <= 10
+    assert len(after & before) > 100
+
+
+def test_missing_segments_are_told_with_their_path(written: Path, tmp_path: Path) -> None:
+    with pytest.raises(SegmentError, match=r"manifest\.json: is missing"):
+        segments.rebuild(tmp_path, tmp_path / "db")
