@@ -2,7 +2,7 @@
 
 etcd appends the SHA-256 of what it sent; neither `snapshot save` nor `snapshot status` compares it, so a
 flipped byte passes both. It is compared here; then `etcdutl snapshot status` walks the file as bbolt
-pages and gives the hash, the revision and the count of keys that are recorded with the backup.
+pages and gives the hash, the revision and the count of revisions that are recorded with the backup.
 """
 
 import hashlib
@@ -13,11 +13,12 @@ from pathlib import Path
 from kubedr_server.api.conditions import Reason
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.log import one_line
-from kubedr_server.runner.process import Finished, run
+from kubedr_server.runner.process import run
 from kubedr_server.runner.programs import Program
 from kubedr_server.runner.together import in_thread, together
 from kubedr_server.snapshot.errors import SnapshotError
 from kubedr_server.snapshot.objects import Inventory, take_inventory
+from kubedr_server.snapshot.rebuild_script import Rebuilt
 
 _TRAILER = hashlib.sha256().digest_size
 _PAGE_UNIT = 512
@@ -44,59 +45,37 @@ async def prove(snapshot: Path, etcdutl: Program, search_path: str, minimum_revi
         checking = group.create_task(in_thread(_check_trailer, snapshot))
         asking = group.create_task(_status(snapshot, etcdutl, search_path))
     length, sha256 = checking.result()
-    finished = asking.result()
-    if finished.returncode != 0:
-        raise _corrupt(f"etcdutl cannot read it ({one_line(finished.last_words)[:300]})")
-    try:
-        status = json.loads(finished.stdout)
-        proof = Proof(
-            size=length,
-            sha256=sha256,
-            hash=f"{int(status['hash']):x}",
-            revision=int(status["revision"]),
-            total_keys=int(status["totalKey"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise _corrupt(f"etcdutl printed no status ({one_line(finished.stdout)[:200]})") from error
-    if proof.total_keys < 1 or proof.revision < 1:
-        raise _corrupt("it is empty")
-    if proof.revision < minimum_revision:
+    status = asking.result()
+    if status.revision < minimum_revision:
         raise RunFailureError(
             Reason.SNAPSHOT_STALE,
-            f"The snapshot is of revision {proof.revision}, and etcd was at {minimum_revision} when the "
-            "run began: "
-            "the member lags behind or is cut off. Look at 'etcdctl endpoint status', or name another "
-            "endpoint.",
+            f"The snapshot is of revision {status.revision}, and etcd was at {minimum_revision} when the run "
+            "began: the member lags behind or is cut off. Look at 'etcdctl endpoint status', or name "
+            "another endpoint.",
         )
-    return proof
+    return Proof(length, sha256, status.hash, status.revision, status.total_keys)
 
 
-async def _status(snapshot: Path, etcdutl: Program, search_path: str) -> Finished:
-    directory = str(snapshot.parent)
-    return await run(
-        [etcdutl.path, "snapshot", "status", snapshot, "--write-out=json"],
-        env={"PATH": search_path, "HOME": directory, "TMPDIR": directory},
-    )
+async def prove_rebuilt(
+    trial: Path, rebuilt: Rebuilt, etcdutl: Program, search_path: str, original: Proof
+) -> Proof:
+    """Compare the file that a restore would give with the snapshot that it was made of.
 
-
-async def prove_rebuilt(rebuilt: Path, etcdutl: Program, search_path: str, original: Proof) -> Proof:
-    """Check the file that a restore would give against the snapshot that it was made of.
-
-    RunFailureError (RebuildDiffers) if etcdutl's hash, which covers every key and value, the revision or
-    the count of revisions is another one.
+    Returns its proof. RunFailureError (RebuildDiffers) if etcdutl's hash, which covers every key and value,
+    the revision or the count of revisions is another one.
     """
     try:
-        proof = await prove(rebuilt, etcdutl, search_path)
+        status = await _status(trial, etcdutl, search_path)
     except RunFailureError as failure:
         raise _differs(failure.message) from failure
     for what, found, expected in (
-        ("hash", proof.hash, original.hash),
-        ("revision", proof.revision, original.revision),
-        ("count of revisions", proof.total_keys, original.total_keys),
+        ("hash", status.hash, original.hash),
+        ("revision", status.revision, original.revision),
+        ("count of revisions", status.total_keys, original.total_keys),
     ):
         if found != expected:
             raise _differs(f"its {what} is {found}, and {expected} is the original's.")
-    return proof
+    return Proof(rebuilt.size, rebuilt.sha256, status.hash, status.revision, status.total_keys)
 
 
 def read_inventory(snapshot: Path, prefix: str) -> Inventory:
@@ -105,6 +84,37 @@ def read_inventory(snapshot: Path, prefix: str) -> Inventory:
         return take_inventory(snapshot, prefix)
     except SnapshotError as error:
         raise _corrupt(str(error)) from error
+
+
+@dataclass(frozen=True)
+class _Status:
+    """What etcdutl tells of a file."""
+
+    hash: str
+    revision: int
+    total_keys: int
+
+
+async def _status(snapshot: Path, etcdutl: Program, search_path: str) -> _Status:
+    directory = str(snapshot.parent)
+    finished = await run(
+        [etcdutl.path, "snapshot", "status", snapshot, "--write-out=json"],
+        env={"PATH": search_path, "HOME": directory, "TMPDIR": directory},
+    )
+    if finished.returncode != 0:
+        raise _corrupt(f"etcdutl cannot read it ({one_line(finished.last_words)[:300]})")
+    try:
+        answer = json.loads(finished.stdout)
+        status = _Status(
+            hash=f"{int(answer['hash']):x}",
+            revision=int(answer["revision"]),
+            total_keys=int(answer["totalKey"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise _corrupt(f"etcdutl printed no status ({one_line(finished.stdout)[:200]})") from error
+    if status.total_keys < 1 or status.revision < 1:
+        raise _corrupt("it is empty")
+    return status
 
 
 def _check_trailer(snapshot: Path) -> tuple[int, str]:

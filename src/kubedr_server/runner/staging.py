@@ -97,8 +97,8 @@ async def stage(settings: BackupSettings, context: Run, layout: Layout, director
     )
     key_hash, inventory = await _look_inside(etcd, chosen, snapshot, original, copied, context)
     judged = encryption.judge(inventory.encrypted, copied.keys, context.warn)
-    sizes = await layout.arrange(snapshot, staging)
-    proof = await _prove_layout(layout, staging, original, etcdutl, settings, context)
+    arranged = await layout.arrange(snapshot, staging, original)
+    proof, sealed = await _prove_layout(layout, staging, original, etcdutl, settings, context)
     facts = recovery.Facts(
         cluster_id=settings.run.cluster_id,
         policy=settings.policy,
@@ -115,7 +115,7 @@ async def stage(settings: BackupSettings, context: Run, layout: Layout, director
         directory=staging,
         chosen=chosen,
         proof=proof,
-        sizes={**sizes, **copied.sizes, **written},
+        sizes={**arranged, **sealed, **copied.sizes, **written},
         certificate_files=copied.count(CERTIFICATES_FOLDER),
         certificates_expire=copied.certificates_expire,
         encryption=judged,
@@ -139,17 +139,18 @@ async def _look_inside(
 
 async def _prove_layout(
     layout: Layout, staging: Path, original: Proof, etcdutl: Program, settings: BackupSettings, context: Run
-) -> Proof:
+) -> tuple[Proof, dict[str, int]]:
     """Return the proof of the file that a restore gives, which must equal the original."""
-    rebuilt = staging.parent / "rebuilt.db"
-    if not await layout.try_out(staging, rebuilt):
-        return original
-    try:
-        proof = await prove_rebuilt(rebuilt, etcdutl, settings.run.search_path, original)
-    finally:
-        await asyncio.to_thread(rebuilt.unlink, missing_ok=True)
-    context.log.tell(f"Put together again for a trial: hash {proof.hash}, as the original")
-    return proof
+    trial = staging.parent / "rebuilt.db"
+    rebuilt = await layout.try_out(staging, trial)
+    if rebuilt is None:
+        return original, {}
+    proof = await prove_rebuilt(trial, rebuilt, etcdutl, settings.run.search_path, original)
+    await in_thread(trial.unlink)
+    context.log.tell(
+        f"Put together again for a trial: hash, revision and {proof.total_keys} revisions as in the original"
+    )
+    return proof, await layout.seal(staging, rebuilt)
 
 
 def _sources(settings: BackupSettings) -> list[node_files.Source]:
