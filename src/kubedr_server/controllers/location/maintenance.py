@@ -69,10 +69,11 @@ def _turn(state: LocationState, times: Times, now: datetime) -> tuple[Task | Non
     """Return the task whose turn it is, or when to look again."""
     status, wakes = state.location.status, list[float]()
     healthy = conditions.is_true(status.conditions, ConditionType.HEALTHY)
-    for task in TASKS:
-        due = times[task]
-        if due is None:
-            continue
+    # The one that has waited longest: one that is due all the time must not keep the others away.
+    waiting = sorted(
+        ((due, task) for task, due in times.items() if due is not None), key=lambda pair: pair[0]
+    )
+    for due, task in waiting:
         if due > now:
             wakes.append((due - now).total_seconds())
         elif task is HEALTH:

@@ -1,0 +1,47 @@
+"""The repository is looked at, checked and pruned by itself; a record that was lost comes back from it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from support.kubectl import Kubectl, condition
+from support.protection import Protection
+
+pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow]
+
+
+def test_a_lost_record_comes_back_from_the_repository_that_is_checked_and_pruned(
+    kubectl: Kubectl, protection: Callable[..., Protection]
+) -> None:
+    protected = protection()
+    kubectl.apply(*protected.secrets(), protected.backup_location(), protected.backup_policy())
+    kubectl.wait("condition=Ready", "backuplocation/location")
+    kubectl.wait("condition=Scheduled", "metadatabackuppolicy/policy")
+    kubectl("create", "job", "--from=cronjob/policy-backup-cronjob", "first")
+    assert kubectl.finished("first") == "Complete"
+    kubectl.wait("condition=BackupSucceeded", "metadatabackuppolicy/policy")
+    (lost,) = kubectl.list("metadatabackuprecords")
+    name = lost["metadata"]["name"]
+    kubectl("patch", "metadatabackuprecord", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    kubectl("delete", "metadatabackuprecord", name)
+
+    every = dict.fromkeys(("healthSchedule", "checkSchedule", "pruneSchedule"), "@every 1s")
+    protected.location = {**every, "checkParts": 1}
+    kubectl.apply(protected.backup_location())
+    location = kubectl.until(
+        "backuplocation",
+        "location",
+        lambda found: {"catalogueRun", "lastFullCheckTime", "lastPruneTime"} <= found["status"].keys(),
+        seconds=60,
+    )
+    protected.location = {"suspendMaintenance": True}
+    kubectl.apply(protected.backup_location())
+    assert [condition(location, each)["status"] for each in ("Healthy", "Checked", "Pruned")] == ["True"] * 3
+    assert location["status"]["snapshots"] == 1
+    assert location["status"]["repositorySize"] > 0
+
+    found = kubectl.get("metadatabackuprecord", name)
+    assert condition(found, "Verified")["reason"] == "Adopted"
+    for each in ("fullSnapshotId", "revision", "hash", "totalKeys", "sha256", "snapshotSize", "runId"):
+        assert found["status"][each] == lost["status"][each], each
+    assert "RecordAdopted" in kubectl.events("MetadataBackupRecord", name)
