@@ -11,6 +11,8 @@ Two things stop restic until someone cleans by hand:
   this cluster is at work.
 - The first half of a repository: `restic init` writes a key, then the config. Killed between, it refuses ever
   after, as "already contains keys". Such a key protects nothing, because no data can exist before the config.
+
+Two initialisations at once leave two keys and one config, which only one of them fits.
 """
 
 import asyncio
@@ -28,6 +30,9 @@ CLOCK_SKEW = timedelta(hours=1)
 _LOCKS_SHOWN = 20
 SETTLED = timedelta(seconds=20)
 """A key without a config that is older than this is nobody's work in progress: `init` takes a second."""
+
+NOT_ITS_KEY = "ciphertext verification failed"
+"""restic's words for a config that the key it tried does not fit."""
 
 _POLL_SECONDS = 2.0
 CONFIG = "config"
@@ -59,19 +64,19 @@ async def remove_dead_locks_elsewhere(restic: Restic, now: datetime, *, unlock: 
     count, shown = await restic_upkeep.locks(restic, _LOCKS_SHOWN)
     if not count:
         return 0, 0
-    youngest = max((lock.time for lock in shown), default=now)
-    is_dead = count == len(shown) and now - youngest > LOCK_LIFETIME + CLOCK_SKEW
-    if not (unlock and is_dead):
-        restic.log.tell(
-            f"{count} locks are in the repository, the youngest of {youngest:%Y-%m-%dT%H:%M:%S%z}."
-        )
+    if not unlock or count != len(shown) or not all(is_dead_elsewhere(lock.time, now) for lock in shown):
+        restic.log.tell(f"The repository has {count} locks, and they may be in use.")
         return count, 0
     restic.log.caution(
-        f"Removing {count} repository locks: not renewed since {youngest:%Y-%m-%dT%H:%M:%S%z}."
+        f"Removing {count} repository locks: none was renewed for {LOCK_LIFETIME + CLOCK_SKEW}."
     )
-    await restic_upkeep.unlock(restic)
-    left, _ = await restic_upkeep.locks(restic, 0)
-    return left, max(0, count - left)
+    removed = min(await restic_upkeep.unlock(restic), count)
+    return count - removed, removed
+
+
+def is_dead_elsewhere(lock_time: datetime, now: datetime) -> bool:
+    """Whether a lock's owner is dead, though its clock and this machine's may differ by an hour."""
+    return now - lock_time > LOCK_LIFETIME + CLOCK_SKEW
 
 
 async def prepare_for_init(bucket: Bucket, log: Log, settled: timedelta = SETTLED) -> bool:
@@ -95,6 +100,43 @@ async def prepare_for_init(bucket: Bucket, log: Log, settled: timedelta = SETTLE
             continue
         log.tell("A key without a config: waiting in case another initialisation is under way.")
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def keep_the_key_that_fits(
+    bucket: Bucket, restic: Restic, log: Log, settled: timedelta = SETTLED
+) -> str | None:
+    """Mend a repository that two initialisations made at once; return its id, or None if that is not it.
+
+    Each wrote a key, and the later one's config is the one that stayed. The other key opens with the same
+    password and does not fit this config; restic takes whichever it finds first. Nothing can be stored
+    with a key that does not fit, so it goes, once nobody can be about to write the config it belongs to.
+    """
+    while True:
+        listing = await bucket.list(_KEYS)
+        names = [item.name for item in listing.objects if not item.name.endswith("/")]
+        if len(names) < 2:
+            return None
+        if _is_settled(listing, settled):
+            break
+        log.tell("Several keys: waiting until another initialisation that is under way has ended.")
+        await asyncio.sleep(_POLL_SECONDS)
+    fits: str | None = None
+    unfit = []
+    for name in names:
+        try:
+            fits = await restic.repository_id(key=name.removeprefix(_KEYS))
+        except RunFailureError as failure:
+            if NOT_ITS_KEY not in failure.message:
+                raise
+            unfit.append(name)
+    if fits is None:
+        return None
+    for name in unfit:
+        log.caution(
+            f"Removing the key {name.removeprefix(_KEYS)[:8]} of another initialisation: it opens nothing."
+        )
+        await bucket.delete(name)
+    return fits
 
 
 async def _remove_keys(bucket: Bucket, names: list[str], log: Log) -> None:

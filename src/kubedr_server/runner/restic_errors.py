@@ -51,6 +51,7 @@ _FULL = re.compile(
     r"InsufficientCapacity|StorageFull",
     re.IGNORECASE,
 )
+_NOT_ITS_KEY = re.compile(r"config or key \w+ is damaged: ciphertext verification failed")
 _DISK = re.compile(r"no space left on device")
 _LOCKED = re.compile(r"repository is already locked (?:exclusively )?by (PID \d+ on \S+ by \S+)")
 
@@ -141,6 +142,14 @@ def ended(returncode: int, message: str, endpoint: str, bucket: str, repository:
             Reason.WRONG_REPOSITORY_PASSWORD,
             f"The repository {repository} exists, and restic_repo_password does not open it: put the "
             "password it was made with into the Secret that spec.credentials of the BackupLocation names.",
+        )
+    if _NOT_ITS_KEY.search(message):
+        return RunFailureError(
+            Reason.REPOSITORY_FAILED,
+            f"The config of the repository {repository} and its key do not belong together "
+            f"({one_line(message)[:200]}). If it holds no backup yet, two initialisations have met: empty "
+            "the place, and it is made anew. Else the storage has damaged one of the two: bring back the "
+            "objects 'config' and 'keys/…' from a copy or the bucket's versions.",
         )
     if returncode == 130:
         return RunFailureError(

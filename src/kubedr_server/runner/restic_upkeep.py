@@ -26,6 +26,7 @@ _PRUNE_NEEDS_REPAIR = re.compile(
     r"packs from index missing|data seems to be missing|blobs? (?:is|are) missing"
 )
 _TOTAL_PRUNED = re.compile(r"^total prune: +\d+ blobs / ([0-9.]+) (B|KiB|MiB|GiB|TiB)$", re.MULTILINE)
+_UNLOCKED = re.compile(r"removed (\d+) locks?")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
@@ -71,9 +72,11 @@ async def locks(restic: Restic, limit: int) -> tuple[int, list[Lock]]:
     return len(ids), found
 
 
-async def unlock(restic: Restic) -> None:
-    """Remove the locks that restic takes for stale: see leftovers for when that may be asked of it."""
-    await restic.checked("unlock")
+async def unlock(restic: Restic) -> int:
+    """Remove the locks that restic takes for stale; return how many. leftovers says when to ask for it."""
+    finished = await restic.checked("unlock")
+    match = _UNLOCKED.search(finished.stdout)
+    return int(match[1]) if match else 0
 
 
 async def check(restic: Restic, part: int, parts: int, *, locked: bool) -> Damage | None:
@@ -94,7 +97,7 @@ async def check(restic: Restic, part: int, parts: int, *, locked: bool) -> Damag
     trouble = diagnose(text, restic.endpoint, restic.bucket)
     if trouble is not None:
         raise trouble
-    errors = tuple(one_line(line)[:300] for line in text.splitlines() if not _ADVICE.match(line))
+    errors = tuple(_short(line) for line in text.splitlines() if not _ADVICE.match(line))
     if "repository contains errors" not in text or not errors:
         restic.check_end(finished)
     packs = dict.fromkeys(match[1] or match[2] for match in _PACK.finditer(text))
@@ -150,4 +153,9 @@ class _Progress:
 
 
 def _first_line(finished: Finished) -> str:
-    return next((one_line(line) for line in finished.stderr.splitlines() if line.strip()), "no details")[:300]
+    return next((_short(line) for line in finished.stderr.splitlines() if line.strip()), "no details")
+
+
+def _short(line: str) -> str:
+    """Return a line of restic's with names shortened to eight digits, as restic itself often does."""
+    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{56}\b", r"\1", one_line(line))[:400]

@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.credentials import Credentials
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ConnectionClosedError
 from botocore.httpsession import URLLib3Session
 
 from kubedr_server.api.conditions import Reason
@@ -148,14 +148,24 @@ class Bucket:
     async def _request(
         self, method: str, name: str, query: Mapping[str, str] | None = None, body: bytes = b""
     ) -> AWSResponse:
-        """Make a request; waits a little for a storage that is busy, and follows its word on the region.
+        """Make a request, again where it can help; follows the storage's word on the region.
+
+        A storage that is busy gets a little time, and so does one that breaks a connection off: each request
+        here can be made twice.
 
         It runs in a thread, with timeouts for each step: cancelled, it gives up at once, and the thread
         ends by itself within those timeouts.
         """
         pauses = iter(_BUSY_PAUSES)
         while True:
-            response = await asyncio.to_thread(self._send, method, name, query or {}, body)
+            try:
+                response = await asyncio.to_thread(self._send, method, name, query or {}, body)
+            except ConnectionClosedError as error:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise not_reached(self.location.endpoint, error) from None
+                await asyncio.sleep(pause)
+                continue
             if response.status_code < 300:
                 return response
             if not self._region_given and (region := _right_region(response)) not in (None, self._region):
@@ -188,6 +198,8 @@ class Bucket:
             S3SigV4Auth(credentials, "s3", self._region).add_auth(request)
             response: AWSResponse = session.send(request.prepare())
             _ = response.content
+        except ConnectionClosedError:
+            raise
         except BotoCoreError as error:
             raise not_reached(self.location.endpoint, error) from None
         finally:
