@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,17 @@ import yaml
 from click.testing import CliRunner, Result
 
 from kubedr_server.api.conditions import Reason
-from kubedr_server.cli.backup import backup
+from kubedr_server.cli.backup import backup, ended_text
+from kubedr_server.cli.backup_follow import Outcome
 from kubedr_server.contract import Operation
 from kubedr_server.kube.resources import JOBS
 from support.fake_api import FakeApi
-from support.kubedr_objects import SNAPSHOT, a_result
+from support.kubedr_objects import SNAPSHOT, a_result, record_object
 from support.kubedr_world import World
 
 pytestmark = pytest.mark.cluster
+
+STATUS = {"revision": 1234, "snapshotSize": 4096, "dataStored": 1024}
 
 
 @pytest.fixture
@@ -56,21 +61,25 @@ async def _call_and_end(kubeconfig: Path, world: World, *arguments: str, fails: 
         return await call
 
 
-async def test_a_recorded_backup_is_0_and_prints_the_record(kubeconfig: Path, world: World) -> None:
-    result = await _call_and_end(kubeconfig, world)
-    assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines() == [
+def test_a_record_is_printed_for_people() -> None:
+    outcome = Outcome(True, "Backed up.", Reason.SUCCEEDED, "job", record_object(status=STATUS), 60.4)
+    assert ended_text(outcome).splitlines() == [
         "record    mbr-9a9808ce",
         f"snapshot  {SNAPSHOT}",
         "revision  1234",
         "size      4.0 KiB, 1.0 KiB of it new",
         "took      60 s",
     ]
-    assert "Started Job nightly-manual-" in result.stderr
 
 
-async def test_a_recorded_backup_as_json(kubeconfig: Path, world: World) -> None:
+def test_a_failed_backup_prints_no_record() -> None:
+    assert ended_text(Outcome(False, "No.", Reason.DISK_FULL, "job")) == ""
+
+
+async def test_a_recorded_backup_is_0_and_prints_the_record(kubeconfig: Path, world: World) -> None:
     result = await _call_and_end(kubeconfig, world, "-o", "json")
+    assert result.exit_code == 0, result.output
+    assert "Started Job nightly-manual-" in result.stderr
     found = json.loads(result.stdout)
     assert found.pop("job").startswith("nightly-manual-")
     assert found == {
@@ -108,6 +117,31 @@ async def test_a_timeout_is_3_and_the_backup_goes_on(kubeconfig: Path, world: Wo
     assert result.exit_code == 3
     assert "was not done within 0.1 s and goes on as Job nightly-manual-" in result.stderr
     assert json.loads(result.stdout)["outcome"] == "Unknown"
+    assert len(await world.jobs(Operation.BACKUP)) == 1
+
+
+async def test_ctrl_c_is_130_and_the_backup_goes_on(kubeconfig: Path, world: World) -> None:
+    async with world.controllers():
+        await world.ready_policy()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kubedr_server", "backup", "nightly", "--wait"),
+        *("--kubeconfig", str(kubeconfig)),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            assert process.stderr is not None
+            while b"Waiting for the Job's pod" not in await process.stderr.readline():
+                assert process.returncode is None
+            process.send_signal(signal.SIGINT)
+            rest = await process.stderr.read()
+            assert await process.wait() == 130
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert b"The backup goes on as Job nightly-manual-" in rest
+    assert b"Traceback" not in rest
     assert len(await world.jobs(Operation.BACKUP)) == 1
 
 

@@ -137,7 +137,7 @@ async def _follow(client: Client, job: Object, policy: str, limit: float | None,
             f"kubectl -n {namespace} logs -f job/{name}"
         )
         raise
-    _print({**_started(job, policy), **_ended(outcome)}, _ended_text(outcome), as_json)
+    _print({**_started(job, policy), **_ended(outcome)}, ended_text(outcome), as_json)
     if outcome.succeeded:
         return ExitCode.SUCCEEDED
     click.echo(f"Error: the backup failed ({outcome.reason}): {outcome.message}", err=True)
@@ -185,7 +185,7 @@ def _started_text(job: Object, policy: str) -> str:
     )
 
 
-def _ended_text(outcome: Outcome) -> str:
+def ended_text(outcome: Outcome) -> str:
     """Return the record for people; nothing for a failed backup, whose sentence is an error's."""
     if outcome.record is None:
         return ""

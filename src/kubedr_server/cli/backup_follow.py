@@ -58,6 +58,7 @@ class _Seen:
     report: jobs.Report | None = None
     told_state: str = ""
     disconnected: bool = False
+    without_log: bool = False
     log_lines: dict[str, int] = field(default_factory=dict)
 
 
@@ -163,21 +164,21 @@ class Follower:
         shown = self._seen.log_lines.setdefault(uid, 0)
         try:
             text = await self._client.pod_log(self._namespace, name, CONTAINER_NAME)
-        except (errors.NotFound, errors.BadRequest, errors.Transient):
-            # The pod has just gone, or its node does not answer: the outcome comes another way.
-            return
-        except errors.Forbidden:
-            if shown == 0:
-                self._tell("The pod's log is not shown: this user has no permission for pods/log")
-                self._seen.log_lines[uid] = -1
-            return
-        if shown < 0:
+        except errors.KubeError as error:
+            # No permission, a pod that has just gone, a node that does not answer: the outcome does not
+            # depend on it.
+            self._no_log(error)
             return
         # A line that is still being written has no line feed yet.
         lines = text.split("\n")[:-1]
         for line in lines[shown:]:
             self._tell(f"  {one_line(line)}")
         self._seen.log_lines[uid] = max(shown, len(lines))
+
+    def _no_log(self, error: errors.KubeError) -> None:
+        if not isinstance(error, errors.BadRequest) and not self._seen.without_log:
+            self._seen.without_log = True
+            self._tell(f"The pod's log cannot be shown: {error.message}")
 
     async def _told(self) -> Outcome | None:
         """Return the outcome as KubeDR's server recorded it, if it did."""

@@ -175,13 +175,14 @@ async def _ready_view(client: Client, wish: Wish, tell: Tell) -> View:
         if found.yields and wish.force:
             tell(f"warning: {found.message} (going on: --force)")
             return view
-        if not found.passing or loop.time() >= deadline:
+        left = deadline - loop.time()
+        if not found.passing or left <= 0:
             advice = "\nTo start one all the same: --force" if found.yields else ""
             raise NotStartedError(f"No backup of {wish.policy} was started: {found.message}{advice}")
         if found.message != told:
             tell(f"Waiting up to {wish.patience_seconds:g} s: {found.message}")
             told = found.message
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(min(_POLL_SECONDS, left))
 
 
 async def _look(client: Client, wish: Wish) -> View:

@@ -6,6 +6,7 @@ It needs the bucket, its keys, the repository's password, and the programs resti
 import contextlib
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def fetch_command(access: Access, snapshot_id: str, target: Path, output: str) -
     if output == "json":
         click.echo(json.dumps({**result.to_wire(), "directory": str(directory)}, indent=2))
     else:
-        click.echo(_fetched(result, directory))
+        click.echo(fetched_text(result, directory))
 
 
 def _make(directory: Path) -> bool:
@@ -123,7 +124,8 @@ def _make(directory: Path) -> bool:
     return True
 
 
-def _fetched(result: RestoreResult, directory: Path) -> str:
+def fetched_text(result: RestoreResult, directory: Path) -> str:
+    """Return what was fetched, and the next step."""
     facts: dict[str, Any] = {
         "snapshot": result.snapshot_id,
         "revision": result.revision,
@@ -131,7 +133,8 @@ def _fetched(result: RestoreResult, directory: Path) -> str:
         "files": f"{result.files_restored}, {size(result.bytes_restored)}",
         "directory": directory,
     }
-    command = f"etcdutl snapshot restore {directory / SNAPSHOT_FILE} --data-dir /var/lib/etcd-restored"
+    snapshot = shlex.quote(str(directory / SNAPSHOT_FILE))
+    command = f"etcdutl snapshot restore {snapshot} --data-dir /var/lib/etcd-restored"
     lines = [
         *(f"{name:<11}{value}" for name, value in facts.items()),
         "",
