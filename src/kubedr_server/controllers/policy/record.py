@@ -53,10 +53,11 @@ def writes(
     backup: BackupResult,
     slot: Slot,
     now: datetime,
+    job_made: datetime | None = None,
 ) -> tuple[Write, ...]:
     """Return what makes the record exist and complete; nothing if it is already."""
     generation = 1 if slot.existing is None else int(slot.existing["metadata"].get("generation") or 1)
-    status = _status(report, backup, generation, now).to_wire()
+    status = _status(report, backup, generation, now, job_made).to_wire()
     namespace = policy.metadata.namespace
     if slot.existing is None:
         owner = policy.metadata
@@ -95,7 +96,11 @@ def new_record(
 
 
 def _status(
-    report: Report, backup: BackupResult, generation: int, now: datetime
+    report: Report, backup: BackupResult, generation: int, now: datetime, job_made: datetime | None
 ) -> MetadataBackupRecordStatus:
     taken = report.result.start_time if report.result else report.time
+    if job_made is not None:
+        # A node's clock that is behind must not make the newest backup look like the oldest. The Job has
+        # the API server's time.
+        taken = max(taken, job_made)
     return record_status(backup, Origin(report.job_uid, taken, report.cluster_id), generation, now)

@@ -61,7 +61,9 @@ def tell(untold: Untold, policy: MetadataBackupPolicy, now: datetime) -> Told:
     if backup is not None and untold.slot is not None:
         # The destination of the time when the Job was made: the policy may name another one by now.
         location = subject_name(job["metadata"], Label.LOCATION) or policy.spec.destination
-        before = record.writes(policy, location, report, backup, untold.slot, now)
+        made = job["metadata"].get("creationTimestamp")
+        job_made = datetime.fromisoformat(made) if made else None
+        before = record.writes(policy, location, report, backup, untold.slot, now, job_made)
         fields |= _success(report, backup, untold.slot.name)
     else:
         fields |= {
