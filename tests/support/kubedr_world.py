@@ -32,8 +32,7 @@ from support.kubedr_objects import RUNNER, a_result, stamp, told_by
 
 Object = dict[str, Any]
 
-PATIENCE_SECONDS = 10.0
-_PAUSE_SECONDS = 0.02
+TOLD = "kubedr.catalogicsoftware.com/told"
 T = TypeVar("T")
 
 
@@ -43,6 +42,8 @@ class World:
     def __init__(self, client: Client, namespace: str) -> None:
         self.client = client
         self.namespace = namespace
+        self.patience_seconds = 10.0
+        self.pause_seconds = 0.02
         self.registry = CollectorRegistry()
         self.metrics = ControllerMetrics(self.registry)
         self.settings = ControllerSettings(
@@ -195,7 +196,7 @@ class World:
     # What a test looks at.
 
     async def get(self, resource: Resource, name: str) -> Object:
-        return await self.client.get(resource, self.namespace, name)
+        return await self.client.get(resource, self.namespace if resource.namespaced else None, name)
 
     async def all(self, resource: Resource) -> list[Object]:
         return (await self.client.list(resource, self.namespace)).items
@@ -258,11 +259,11 @@ class World:
         return await self._until(look, f"no {count} Events {reason}")
 
     async def _until(self, look: Callable[[], Awaitable[T | None]], failure: str) -> T:
-        for _ in range(int(PATIENCE_SECONDS / _PAUSE_SECONDS)):
+        for _ in range(int(self.patience_seconds / self.pause_seconds)):
             found = await look()
             if found is not None:
                 return found
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(self.pause_seconds)
         raise AssertionError(failure)
 
     async def _apply(self, resource: Resource, obj: Object) -> Object:
@@ -284,6 +285,11 @@ def ready(status: str, reason: str | None = None) -> Callable[[Object], bool]:
         )
 
     return check
+
+
+def is_told(job: Object) -> bool:
+    """Whether a Job's outcome has been told wholly."""
+    return TOLD in (job["metadata"].get("annotations") or {})
 
 
 def snapshot(number: int) -> str:

@@ -1,11 +1,14 @@
 """What lives in a simulation: a person, a kubelet, and servers that are started, paused and killed."""
 
 import asyncio
+import functools
+import inspect
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -17,11 +20,11 @@ from kubedr_server.controllers.manager import ControllerMetrics
 from kubedr_server.kube import errors
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.election import LeaderElector, LeadershipLost
-from kubedr_server.kube.resources import NAMESPACES
+from kubedr_server.kube.resources import METADATA_BACKUP_POLICIES, NAMESPACES
 from kubedr_server.manifests.labels import Label
 from support.kubedr_objects import a_result
-from support.kubedr_world import Object, World
-from support.simulation import Process, Simulation
+from support.kubedr_world import Object, World, ready
+from support.simulation import Process, Simulation, run_simulation, simulation
 
 NAMESPACE = "kubedr-system"
 LEASE = "kubedr-server"
@@ -32,12 +35,14 @@ class SimulatedWorld(World):
 
     def __init__(self, simulation: Simulation, client: Client) -> None:
         super().__init__(client, NAMESPACE)
+        self.patience_seconds, self.pause_seconds = 900.0, 0.5
         self.simulation = simulation
         self.settings = replace(self.settings, attempts=Backoff(first_seconds=10, longest_seconds=60))
         self.snapshots: set[str] = set()
         """What the repository holds."""
 
         self.storage_works = True
+        self.servers: list[Server] = []
         self.last_end = simulation.now()
         """When the last Job ended: each at a second of its own, so that their order is known."""
 
@@ -45,6 +50,17 @@ class SimulatedWorld(World):
         """End a Job, at a second of its own."""
         self.last_end = at or max(self.simulation.now(), self.last_end + timedelta(seconds=1))
         await super().end(job, result, self.last_end)
+
+    async def location(self, **spec: Any) -> Object:
+        """Make the location; its repository is not looked at from time to time unless it is asked for."""
+        return await super().location(**{"suspendMaintenance": True, **spec})
+
+    async def ready_policy(self, **spec: Any) -> None:
+        """Make all that a backup takes; the kubelet initialises the repository."""
+        await self.secret()
+        await self.location()
+        await self.policy(**spec)
+        await self.becomes(METADATA_BACKUP_POLICIES, "nightly", ready("True"))
 
     async def back_up(self, name: str, snapshot: str) -> Object:
         """Run a backup to its good end: its snapshot is in the repository, its Job is there to be told."""
@@ -112,12 +128,19 @@ class Server:
         self._elects = elects
         self._rng = random.Random(name)
         self._task: asyncio.Task[None] | None = None
+        world.servers.append(self)
 
     @property
     def task(self) -> asyncio.Task[None]:
         """The process as a task."""
         assert self._task is not None, f"{self.name} was not started"
         return self._task
+
+    async def ended(self) -> BaseException | None:
+        """Wait until it has ended by itself; return what it ended with."""
+        async with asyncio.timeout(600):
+            await asyncio.wait({self.task})
+        return self.task.exception()
 
     async def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it reconciles."""
@@ -128,6 +151,7 @@ class Server:
 
     async def stop(self) -> None:
         """End it in order, as on SIGTERM."""
+        self.process.resume()
         self.task.cancel()
         with suppress(asyncio.CancelledError, LeadershipLost):
             await self.task
@@ -179,11 +203,25 @@ async def simulated_world(simulation: Simulation) -> AsyncIterator[SimulatedWorl
         await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         world = SimulatedWorld(simulation, client)
         await stack.enter_async_context(world.kubelet())
-        yield world
+        try:
+            yield world
+        finally:
+            for server in world.servers:
+                await server.stop()
 
 
-async def until(look: Callable[[], Awaitable[bool]], seconds: float = 3600.0) -> None:
-    """Wait for a condition, in the loop's time. Raises TimeoutError."""
-    async with asyncio.timeout(seconds):
-        while not await look():  # noqa: ASYNC110 - another process's state
-            await asyncio.sleep(0.5)
+def in_simulation(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run an async test in a world of its own, its first argument, and in the simulation's time."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        async def main() -> None:
+            async with simulation(latency=0.01) as running, simulated_world(running) as world:
+                await test(world, *arguments, **named)
+
+        run_simulation(main())
+
+    signature = inspect.signature(test)
+    parameters = list(signature.parameters.values())[1:]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined] # pytest asks for it
+    return run

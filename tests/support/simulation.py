@@ -8,13 +8,13 @@ other. A minute of pause, or a day, takes no time, and a run is the same wheneve
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -40,11 +40,13 @@ from kubedr_server.local.api.storage import Entry, Store
 from kubedr_server.local.api.structural import Structure
 from kubedr_server.local.api.webhook_call import WebhookClient
 from kubedr_server.local.api.writing import Writer
+from support.virtual_time import VirtualTimeLoop
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _TOKEN = "of-the-simulation"
 _UNLIMITED = ClientSettings(qps=0)
+T = TypeVar("T")
 
 
 class _NoDisk(Database):
@@ -98,6 +100,7 @@ class Simulation:
         self.faults = Faults()
         self.seen: list[Seen] = []
         self.store = Store(_NoDisk(objects))
+        self.start = START
         self.skew = timedelta()
         """How far the servers' clocks are ahead of the API's."""
 
@@ -105,11 +108,11 @@ class Simulation:
         self._apps: dict[bool, App] = {}
         """With faults, and without."""
 
-        self._exchanges: set[asyncio.Task[None]] = set()
+        self._exchanges: dict[asyncio.Task[None], _Exchange] = {}
 
     def now(self) -> datetime:
         """Return the time as the API and its cluster know it."""
-        return START + timedelta(seconds=asyncio.get_running_loop().time() - self._began)
+        return self.start + timedelta(seconds=asyncio.get_running_loop().time() - self._began)
 
     def process(self, name: str) -> "Process":
         """Return a new process."""
@@ -125,6 +128,16 @@ class Simulation:
             and process in {"", seen.process}
             and not seen.path.endswith("/events")
         ]
+
+    def requests(self, process: str) -> list[Seen]:
+        """Return all requests of a process."""
+        return [seen for seen in self.seen if seen.process == process]
+
+    def cut_watches(self, process: str) -> None:
+        """Break the connections of all watches of a process."""
+        for exchange in self._exchanges.values():
+            if exchange.process == process and "watch=" in exchange.query:
+                exchange.cut()
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
@@ -158,18 +171,22 @@ class Simulation:
         parsed = json.loads(body) if body else None
         now = asyncio.get_running_loop().time()
         self.seen.append(Seen(process.name, now, method, where.path, query, parsed))
-        exchange = _Exchange(method, where.path, where.query, headers, body)
+        exchange = _Exchange(process.name, method, where.path, where.query, headers, body)
         task = asyncio.create_task(exchange.run(self._apps[process.spared]))
         exchange.task = task
-        self._exchanges.add(task)
-        task.add_done_callback(self._exchanges.discard)
+        self._exchanges[task] = exchange
+        task.add_done_callback(lambda done: self._exchanges.pop(done, None) and None)
         return exchange
 
 
 class _Exchange:
     """One request in the API, and what it has answered so far."""
 
-    def __init__(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> None:
+    def __init__(
+        self, process: str, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        self.process = process
+        self.query = query
         self.scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -201,6 +218,12 @@ class _Exchange:
         finally:
             self.head.set()
             self.parts.put_nowait(None)
+
+    def cut(self) -> None:
+        """Break the connection."""
+        self.broken = True
+        self.head.set()
+        self.parts.put_nowait(None)
 
     async def _receive(self) -> dict[str, Any]:
         if self._body is None:
@@ -370,6 +393,25 @@ class _InProcess:
         if not exchange.status or not process.alive:
             raise aiohttp.ServerDisconnectedError
         return _Response(exchange, process, _request_timeout)
+
+
+class SimulationLoop(VirtualTimeLoop):
+    """Virtual time that does not run on while a thread works: what belongs in a thread runs here."""
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override] # as its base class has it, with types
+        """Run a function at once."""
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+            future.set_exception(error)
+        return future
+
+
+def run_simulation(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a loop of its own."""
+    with asyncio.Runner(loop_factory=SimulationLoop) as runner:
+        return runner.run(main)
 
 
 _with_our_kinds: list[Entry] = []

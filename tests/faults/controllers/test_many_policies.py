@@ -1,0 +1,45 @@
+"""Fault 22, in small: many policies at start-up. The benchmark has ten thousand of them."""
+
+import asyncio
+
+import pytest
+
+from kubedr_server.kube.resources import CRONJOBS, METADATA_BACKUP_POLICIES
+from support.kubedr_world import ready
+from support.simulated_world import NAMESPACE, Server, SimulatedWorld, in_simulation
+
+pytestmark = pytest.mark.fault
+
+_POLICIES = 60
+
+
+@in_simulation
+async def test_many_policies_converge_with_two_writes_each_and_then_none(world: SimulatedWorld) -> None:
+    await world.secret()
+    await world.location()
+    for number in range(_POLICIES):
+        obj = {
+            "apiVersion": METADATA_BACKUP_POLICIES.api_version,
+            "kind": METADATA_BACKUP_POLICIES.kind,
+            "metadata": {"name": f"policy-{number}", "namespace": NAMESPACE},
+            "spec": {"destination": "minio", "schedule": "0 0 1 1 *"},
+        }
+        await world.client.create(METADATA_BACKUP_POLICIES, obj)
+    server = Server(world, "server")
+    await server.start()
+    await asyncio.sleep(300)
+    policies = await world.all(METADATA_BACKUP_POLICIES)
+    assert all(ready("True")(policy) for policy in policies)
+    assert all(
+        policy["status"]["observedGeneration"] == policy["metadata"]["generation"] for policy in policies
+    )
+    owners = {cronjob["metadata"]["ownerReferences"][0]["uid"] for cronjob in await world.all(CRONJOBS)}
+    assert owners == {policy["metadata"]["uid"] for policy in policies}
+    # The CronJob and the status of each, the status once more as the location becomes ready.
+    assert len(world.simulation.writes("server")) <= 3 * _POLICIES + 10
+
+    # Another start finds everything as it should be.
+    await server.stop()
+    await Server(world, "next").start()
+    await asyncio.sleep(60)
+    assert world.simulation.writes("next") == []
