@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kubedr_server.cli.recover import fetched_text, recover
+from kubedr_server.cli.recover import fetched_text, is_open_to_others, recover
 from kubedr_server.contract import Env, Operation, RestoreResult
 from support.etcd import EtcdServer
 from support.ports import free_port
@@ -111,6 +111,7 @@ def test_a_backup_is_fetched_and_proven_and_the_next_step_works(
     assert {"certificates", "etcd-snapshot.db"} <= {path.name for path in target.iterdir()}
     assert (target / "certificates" / "ca.key").read_text() == "a key\n"
     assert target.stat().st_mode & 0o777 == 0o700
+    assert "Warning" not in result.stderr
 
     told, proof = json.loads(result.stdout), repository.backups[-1].result.backup
     assert proof is not None
@@ -128,6 +129,12 @@ def test_a_backup_is_fetched_and_proven_and_the_next_step_works(
     assert argv[3] == str(target / "etcd-snapshot.db")
     subprocess.run([str(program("etcdutl")), *argv[1:]], check=True, capture_output=True, timeout=60)
     assert (data / "member").is_dir()
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(0o700, False), (0o750, True), (0o711, True)])
+def test_a_directory_that_others_can_read_is_known(tmp_path: Path, mode: int, expected: bool) -> None:
+    tmp_path.chmod(mode)
+    assert is_open_to_others(tmp_path) is expected
 
 
 @pytest.mark.parametrize("snapshot", ["latest", "LATEST", "4c1223", "g" * 8, "0" * 65])

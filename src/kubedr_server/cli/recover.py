@@ -110,6 +110,8 @@ def fetch_command(access: Access, snapshot_id: str, target: Path, output: str) -
         return outcome.restore
 
     result = recover_run.run(access, sys.stderr, work)
+    if is_open_to_others(directory):
+        click.echo(f"Warning: other users of this machine can read it: chmod 700 {directory}", err=True)
     if output == "json":
         click.echo(json.dumps({**result.to_wire(), "directory": str(directory)}, indent=2))
     else:
@@ -122,6 +124,11 @@ def _make(directory: Path) -> bool:
         return False
     directory.mkdir(parents=True, mode=0o700)
     return True
+
+
+def is_open_to_others(directory: Path) -> bool:
+    """Whether anyone but its owner can look into a directory."""
+    return bool(directory.stat().st_mode & 0o077)
 
 
 def fetched_text(result: RestoreResult, directory: Path) -> str:
