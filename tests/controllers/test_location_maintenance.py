@@ -221,6 +221,19 @@ def test_a_storage_that_answers_again_is_told() -> None:
     assert [event.reason for event in decision.events] == ["HealthSucceeded"]
 
 
+@pytest.mark.fault
+def test_what_was_begun_before_the_last_initialisation_is_not_told() -> None:
+    # The bucket, or the Secret, was another one.
+    location = the_location(status={"initTime": stamp(NOW)})
+    result = unreachable(Operation.HEALTH).model_copy(update={"repository_id": "repo-2"})
+    run = ended(HEALTH_JOB, result)
+    decision = decided(location, run)
+    assert decision.after == (Delete(JOBS, NAMESPACE, run.name, "the-run"),)
+    assert decision.events == ()
+    assert conditions_of(decision)["Ready"] == ("True", "Ready")
+    assert status_of(decision)["repositoryId"] == "repo-1"
+
+
 def test_a_look_whose_pod_left_nothing_says_so() -> None:
     decision = decided(the_location(), ended(HEALTH_JOB))
     assert conditions_of(decision)["Healthy"] == ("False", "NoResult")

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubedr_server.api.backup_location import BackupLocation
@@ -21,6 +21,7 @@ def the_location(
     return location.model_copy(update={"metadata": location.metadata.model_copy(update={"uid": uid})})
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.text(max_size=8), st.integers(0, 366 * 86400))
 def test_a_schedule_is_moved_by_at_most_a_tenth_and_half_an_hour(uid: str, seconds: int) -> None:
     location, after = the_location(uid), NOW + timedelta(seconds=seconds)

@@ -74,11 +74,16 @@ def _repository(job: dict[str, Any]) -> Iterable[str]:
     return (name,) if name else ()
 
 
+def is_gone(record: Mapping[str, Any]) -> bool:
+    """Whether a record says that its snapshot is gone."""
+    return any(
+        known.get("type") == ConditionType.SNAPSHOT_AVAILABLE.value and known.get("status") == "False"
+        for known in (record.get("status") or {}).get("conditions") or ()
+    )
+
+
 def _gone(record: dict[str, Any]) -> Iterable[str]:
-    for known in (record.get("status") or {}).get("conditions") or ():
-        if known.get("type") == ConditionType.SNAPSHOT_AVAILABLE.value and known.get("status") == "False":
-            return _spec_index("backuploc")(record)
-    return ()
+    return _spec_index("backuploc")(record) if is_gone(record) else ()
 
 
 _INDEXERS: Final[Mapping[Resource, Mapping[str, Indexer]]] = {

@@ -11,6 +11,7 @@ from kubedr_server.controllers.cluster import (
     SECRET,
     UNFINISHED,
     Cluster,
+    is_gone,
     scoped,
 )
 from kubedr_server.controllers.decision import Object
@@ -93,6 +94,9 @@ def of_record(cluster: Cluster, cached: Cached) -> Targets:
     yield METADATA_BACKUP_POLICIES, Key(cached.namespace, record["spec"]["policy"])
     for key in cluster.keys_by(METADATA_RESTORES, RECORD, scoped(*cached.key)):
         yield METADATA_RESTORES, key
+    if is_gone(record) and (location := record["spec"].get("backuploc")):
+        # It counts them.
+        yield BACKUP_LOCATIONS, Key(cached.namespace, location)
 
 
 def of_restore(cluster: Cluster, cached: Cached) -> Targets:

@@ -5,7 +5,8 @@ was due while the server was down is done once, soon after. A failure is tried a
 says: first soon, then after as long again as it has been failing already.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -38,7 +39,11 @@ def decide(state: LocationState, runner: RunnerSettings, attempts: Backoff, now:
     """Return what to do about a location whose repository is initialised."""
     for run in state.maintenance:
         if jobs.ended(run.job) is not None:
-            return _told(state, run, attempts, now)
+            return (
+                _removed(state, run, now)
+                if is_stale(run, state.location)
+                else _told(state, run, attempts, now)
+            )
     location, message = state.location, _opens(state.location)
     times = {task: timetable.due(task, location, now) for task in TASKS}
     fields = _shown(location, times)
@@ -63,6 +68,13 @@ def is_due(state: LocationState, now: datetime) -> bool:
         return False
     times = {task: timetable.due(task, state.location, now) for task in TASKS}
     return _turn(state, times, now)[0] is not None
+
+
+def is_stale(run: Run, location: BackupLocation) -> bool:
+    """Whether a Job was made before the last initialisation: with another bucket, or another Secret."""
+    created = run.job["metadata"].get("creationTimestamp")
+    known = location.status.init_time
+    return bool(created) and known is not None and datetime.fromisoformat(created) < known
 
 
 def _turn(state: LocationState, times: Times, now: datetime) -> tuple[Task | None, float | None]:
@@ -100,14 +112,18 @@ def _job(task: Task, state: LocationState, runner: RunnerSettings, due: datetime
 
 def _told(state: LocationState, run: Run, attempts: Backoff, now: datetime) -> Decision:
     """Tell the outcome of one, and then take its Job away."""
-    location = state.location
     outcome = tell(state, run, attempts, now)
-    times = {task: timetable.due(task, location, now) for task in TASKS}
-    fields = {**_shown(location, times), **outcome.fields}
-    metadata = run.job["metadata"]
+    decision = _removed(state, run, now, outcome.findings, **outcome.fields)
+    return replace(decision, events=outcome.events)
+
+
+def _removed(
+    state: LocationState, run: Run, now: datetime, findings: Sequence[Finding] = (), **fields: Any
+) -> Decision:
+    location, metadata = state.location, run.job["metadata"]
+    shown = _shown(location, {task: timetable.due(task, location, now) for task in TASKS})
     return Decision(
-        status=usable(location, now, _opens(location), outcome.findings, **fields),
-        events=outcome.events,
+        status=usable(location, now, _opens(location), findings, **{**shown, **fields}),
         after=(Delete(JOBS, metadata["namespace"], metadata["name"], metadata["uid"]),),
     )
 

@@ -85,6 +85,8 @@ class LocationReconciler:
         for run in runs:
             if jobs.operation(run.job) != Operation.HEALTH.value or jobs.ended(run.job) is None:
                 continue
+            if maintenance.is_stale(run, location):
+                continue
             if not jobs.report(run.job, run.pods, Operation.HEALTH).succeeded:
                 continue
             if location.status.catalogue_run == run.uid:
