@@ -9,7 +9,7 @@ from kubedr_server.api.conditions import Reason
 from kubedr_server.contract import EXIT_CODES
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.log import Log
-from kubedr_server.runner.restic_errors import RetryWatch, ended
+from kubedr_server.runner.restic_errors import RetryWatch, diagnose, ended
 from kubedr_server.runner.restic_messages import exit_error
 
 ENDPOINT = "http://127.0.0.1:9000"
@@ -43,6 +43,8 @@ class Watched:
             Reason.STORAGE_TLS_FAILED,
         ),
         ("Client sent an HTTP request to an HTTPS server.", Reason.STORAGE_TLS_FAILED),
+        ("Storage backend has reached its minimum free drive threshold.", Reason.REPOSITORY_FAILED),
+        ("Error response code QuotaExceeded.", Reason.REPOSITORY_FAILED),
     ],
 )
 def test_a_refusal_ends_the_run_at_its_first_line(cause: str, reason: Reason) -> None:
@@ -94,6 +96,7 @@ def test_a_line_that_tells_no_retry_means_nothing() -> None:
         (130, "context canceled", Reason.CANCELLED),
         (-9, "", Reason.REPOSITORY_FAILED),
         (99, "something new", Reason.REPOSITORY_FAILED),
+        (1, "config or key 5a0f is damaged: ciphertext verification failed", Reason.REPOSITORY_FAILED),
     ],
 )
 def test_each_exit_code_has_its_reason(code: int, message: str, reason: Reason) -> None:
@@ -110,3 +113,44 @@ def test_restics_last_word_is_found_among_its_lines() -> None:
     )
     assert exit_error(stderr) == "wrong"
     assert exit_error("one\n\ntwo\n") == "one\ntwo"
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason", "words"),
+    [
+        (
+            "unexpected HTTP response (401): 401 Unauthorized",
+            Reason.WRONG_S3_CREDENTIALS,
+            "RESTIC_REST_PASSWORD",
+        ),
+        (
+            "unexpected HTTP response (403): 403 Forbidden",
+            Reason.S3_ACCESS_DENIED,
+            "list, read, write and delete",
+        ),
+        (
+            'Head "http://u:***@h:1/x": dial tcp: lookup h: no such host',
+            Reason.STORAGE_UNREACHABLE,
+            "port 8000",
+        ),
+        ("dial tcp 127.0.0.1:1: connect: connection refused", Reason.STORAGE_UNREACHABLE, "spec.repository"),
+    ],
+)
+def test_other_storage_than_s3_is_told_in_its_own_words(cause: str, reason: Reason, words: str) -> None:
+    failure = diagnose(cause, "rest:https://backup.example.com:8000/cluster", "")
+    assert failure is not None
+    assert failure.reason is reason
+    assert words in failure.message
+    assert "access_key" not in failure.message
+    elsewhere = diagnose(cause, "azure:container:/", "")
+    assert elsewhere is not None
+    assert "azure:container" in elsewhere.message
+
+
+def test_a_proxy_that_is_away_is_not_taken_for_the_storage() -> None:
+    cause = "proxyconnect tcp: dial tcp 10.0.0.7:3128: connect: connection refused"
+    failure = diagnose(cause, ENDPOINT, "bucket")
+    assert failure is not None
+    assert failure.reason is Reason.STORAGE_UNREACHABLE
+    assert "10.0.0.7:3128" in failure.message
+    assert "spec.proxy" in failure.message

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kubedr_server.contract import Env
+from kubedr_server.runner.backup import backup
 from kubedr_server.runner.check import check
 from kubedr_server.runner.health import health
 from kubedr_server.runner.initialise import initialise
@@ -23,6 +24,7 @@ from kubedr_server.runner.restic import Restic
 from kubedr_server.runner.run import Outcome, Run
 from kubedr_server.runner.s3 import Bucket
 from kubedr_server.runner.settings import (
+    backup_settings,
     check_settings,
     health_settings,
     init_settings,
@@ -83,6 +85,12 @@ class Upkeep:
         """Initialise."""
         with _Kept(self) as context:
             return await initialise(init_settings(self._environment()), context, settled)
+
+    async def backup(self, pod: Mapping[str, str]) -> Outcome:
+        """Back up what a pod's settings say into this repository."""
+        settings = backup_settings({**pod, **self._environment()})
+        with _Kept(self) as context:
+            return await backup(settings, context)
 
     async def health(self, *, unlock: bool = False) -> Outcome:
         """Look at the repository."""
