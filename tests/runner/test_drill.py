@@ -32,6 +32,7 @@ def test_a_backup_is_brought_back_into_a_running_etcd(shared_pod: RunnerPod, sna
     assert drill is not None
     assert (drill.snapshot_id, drill.revision > 0) == (snapshot_id, True)
     assert 0 < drill.recovery_duration_secs < ended.seconds
+    assert "is that of the member that was backed up" in ended.log
     assert "It takes writes" in ended.log
     assert list(shared_pod.scratch.iterdir()) == [], "what it brought back is gone again"
 

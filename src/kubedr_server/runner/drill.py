@@ -12,15 +12,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from kubedr_server.api.conditions import Reason
-from kubedr_server.contract import DrillResult
+from kubedr_server.contract import RECOVERY_FOLDER, DrillResult
 from kubedr_server.runner import programs
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.fetch import Fetched, fetch
 from kubedr_server.runner.log import one_line
 from kubedr_server.runner.process import Finished, run
 from kubedr_server.runner.programs import Program
+from kubedr_server.runner.recovery import BACKUP
 from kubedr_server.runner.repository import open_repository
 from kubedr_server.runner.run import Outcome, Run, require_space, scratch_directory
 from kubedr_server.runner.settings import DrillSettings
@@ -68,7 +70,7 @@ async def drill(settings: DrillSettings, context: Run) -> Outcome:
         async with member.running():
             await member.answer()
             seconds = round(time.monotonic() - started, 3)
-            await _compare(fetched, member, context)
+            await _compare(fetched, files, member, context)
     proof = fetched.proof
     return Outcome(
         f"Brought back snapshot {fetched.snapshot.id[:8]} into a running etcd in {seconds:.1f} seconds: "
@@ -83,25 +85,50 @@ async def drill(settings: DrillSettings, context: Run) -> Outcome:
     )
 
 
-async def _compare(fetched: Fetched, member: "_Member", context: Run) -> None:
-    """Compare what the etcd answers with what the snapshot holds: revision, and objects by resource."""
+async def _compare(fetched: Fetched, files: Path, member: "_Member", context: Run) -> None:
+    """Compare what the etcd answers with what was recorded when it was backed up, and with the snapshot."""
     revision = await member.revision()
     if revision != fetched.proof.revision:
         raise _failed(f"the etcd is at revision {revision}, and the snapshot at {fetched.proof.revision}")
-    inventory = await asyncio.to_thread(take_inventory, fetched.database)
+    recorded = await asyncio.to_thread(_recorded, files)
+    objects = recorded.get("objects") or (await asyncio.to_thread(take_inventory, fetched.database)).resources
     total = await member.count("")
-    if total != inventory.total:
-        raise _failed(f"the etcd holds {total} keys, and the snapshot {inventory.total}")
-    for resource, expected in sorted(inventory.resources.items()):
+    if total != sum(objects.values()):
+        raise _failed(f"the etcd holds {total} keys, and {sum(objects.values())} were backed up")
+    for resource, expected in sorted(objects.items()):
         if resource in (OTHER, "services"):  # what is left of the total, and services hold the endpoints
             continue
         found = await member.count(_prefix(resource))
         if found != expected:
-            raise _failed(f"the etcd holds {found} {resource}, and the snapshot {expected}")
-    kinds = len(inventory.resources)
+            raise _failed(f"the etcd holds {found} {resource}, and {expected} were backed up")
+    await _compare_hash(recorded.get("hashKV"), member, context)
+    kinds = len(objects)
     context.log.tell(f"It answers: revision {revision}, {total} objects of {kinds} resources, as backed up")
     await member.write()
     context.log.tell("It takes writes")
+
+
+async def _compare_hash(recorded: dict[str, int] | None, member: "_Member", context: Run) -> None:
+    """Compare etcd's own hash of all keys and their history with that of the member that was backed up."""
+    if recorded is None:
+        return
+    own = await member.key_hash(recorded["revision"])
+    if own[0] != recorded["compactRevision"]:
+        # It covers what follows on the last compaction: they cannot be compared if one came in between.
+        context.log.tell("Its HashKV is not compared: etcd was compacted while it was backed up")
+    elif own[1] != recorded["hash"]:
+        raise _failed(f"its HashKV is {own[1]}, and that of the member that was backed up {recorded['hash']}")
+    else:
+        context.log.tell(f"Its HashKV {own[1]} is that of the member that was backed up")
+
+
+def _recorded(files: Path) -> dict[str, Any]:
+    """Return what the backup recorded of itself; nothing if an older version made it."""
+    path = files / RECOVERY_FOLDER / BACKUP
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}
 
 
 def _prefix(resource: str) -> str:
@@ -189,6 +216,15 @@ class _Member:
         if finished.returncode != 0 or found is None:
             raise _failed(f"the etcd does not count its keys: {_why(finished)}")
         return int(found[1])
+
+    async def key_hash(self, revision: int) -> tuple[int, int]:
+        """Return the revision of the last compaction, and the hash of what follows on it up to a revision."""
+        finished = await self._ask("endpoint", "hashkv", f"--rev={revision}", "--write-out=json")
+        try:
+            answer = json.loads(finished.stdout)[0]["HashKV"]
+            return int(answer.get("compact_revision", 0)), int(answer.get("hash", 0))
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise _failed(f"the etcd does not tell its HashKV: {_why(finished)}") from None
 
     async def write(self) -> None:
         """Put a key, and delete it."""
