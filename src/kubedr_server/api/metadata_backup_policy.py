@@ -11,7 +11,7 @@ from kubedr_server.api.pod_parts import ResourceRequirements, Toleration
 DEFAULT_ETCD_ENDPOINT = "https://127.0.0.1:2379"
 DEFAULT_ETCD_CREDS = "etcd-creds"
 DEFAULT_RETAIN_NUM_BACKUPS = 120
-DEFAULT_SNAPSHOT_FORMAT: Final = "file"
+DEFAULT_SNAPSHOT_FORMAT: Final = "segments"
 ETCD_CA = "ca.crt"
 ETCD_CERTIFICATE = "client.crt"
 ETCD_KEY = "client.key"

@@ -163,7 +163,7 @@ class Story:
                 (self._directory / folder).mkdir()
             self._console.run("kubedr", "runner", "restore", env=settings)
             files = [path for path in (self._directory / "restored").rglob("*") if path.is_file()]
-            step.proof = f"{len(files)} files: etcd's snapshot and the certificates"
+            step.proof = f"{len(files)} files: etcd's snapshot, the certificates, and what is known of them"
 
     def _start_restored_etcd(self, lost: Etcd) -> Etcd:
         with self._console.step("Start an etcd on them") as step:
