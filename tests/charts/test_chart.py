@@ -114,7 +114,7 @@ def test_kubernetes_knows_every_field_of_every_object(mode: str, everywhere: str
         'affinity={"nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[]}}',
     )
     ours = [each for each in objects if not each["apiVersion"].startswith("cert-manager.io/")]
-    assert len(objects) - len(ours) == (2 if mode == "cert-manager" else 0)
+    assert len(objects) - len(ours) == (4 if mode == "cert-manager" else 0)
     for each in ours:
         kubernetes_validate.validate(each, version, strict=True)
 
@@ -134,17 +134,30 @@ def test_cert_manager_makes_the_secret_that_is_mounted(issuer: str) -> None:
         "dnsNames": ["kubedr-webhook.kubedr-system.svc", "kubedr-webhook.kubedr-system.svc.cluster.local"],
         "issuerRef": json.loads(issuer) or {"name": "kubedr-webhook", "kind": "Issuer"},
     }
-    issuers = [each for each in objects if each["kind"] == "Issuer"]
-    if issuer == "{}":
-        assert [each["apiVersion"] for each in issuers] == ["cert-manager.io/v1"]
-        assert [each["spec"] for each in issuers] == [{"selfSigned": {}}]
-    else:
-        assert issuers == []
     pod = one(objects, "Deployment", "kubedr-server")["spec"]["template"]["spec"]
     (volume,) = [each for each in pod["volumes"] if each["name"] == "tls"]
     assert volume["secret"]["secretName"] == certificate["spec"]["secretName"]
     (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "tls"]
     assert f"--tls-cert-dir={mount['mountPath']}" in arguments(objects)
+
+
+def test_the_charts_own_issuer_is_a_ca_that_keeps_its_key() -> None:
+    """What the API server trusts then stays the same while certificates, and the CA itself, are renewed."""
+    objects = render('tls.mode="cert-manager"')
+    authority = one(objects, "Certificate", "kubedr-webhook-ca")["spec"]
+    assert authority["isCA"]
+    assert authority["commonName"], "a CA without a subject is no issuer"
+    assert authority["privateKey"]["rotationPolicy"] == "Never"
+    assert one(objects, "Issuer", "kubedr-webhook")["spec"] == {"ca": {"secretName": authority["secretName"]}}
+    assert one(objects, "Issuer", authority["issuerRef"]["name"])["spec"] == {"selfSigned": {}}
+
+
+def test_with_an_issuer_of_ones_own_the_chart_makes_none() -> None:
+    objects = render('tls.mode="cert-manager"', 'tls.certManager.issuerRef={"name":"my-ca"}')
+    issued = [each for each in objects if each["apiVersion"].startswith("cert-manager.io/")]
+    assert [(each["kind"], each["metadata"]["name"]) for each in issued] == [
+        ("Certificate", "kubedr-webhook")
+    ]
 
 
 @pytest.mark.parametrize("mode", MODES)
