@@ -1,8 +1,8 @@
 """A larger database of plain text and random bytes: no two values are alike, so neighbours do not compress.
 
-Its churn is of the same kind as a cluster's: heartbeats each ten seconds, larger reports every five minutes,
-three of a hundred values of one kind replaced by others one by one, short-lived keys with a lease, and a
-compaction every five minutes.
+Its keys are named as a cluster's, and its churn is of the same kind: leases renewed each ten seconds, nodes'
+reports every five minutes, three of a hundred pods replaced by others one by one, events that go with their
+lease after an hour, and a compaction every five minutes.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from benchmarks.etcd_load import Compact, Delete, Grant, Operation, Put, Revoke
-from benchmarks.kubernetes_parts import hexadecimal, prose, secret_text
+from benchmarks.kubernetes_parts import hexadecimal, prose, secret_text, words
 
 _TICKS: Final = 60
 _COMPACTIONS: Final = (15, 45)
@@ -24,21 +24,21 @@ _TEXTS: Final = 400
 
 @dataclass(frozen=True)
 class Size:
-    """How large a database is: keys that may be replaced, keys that stay, and machines that report."""
+    """How large a database is: pods, which are replaced; what stays; and nodes that report."""
 
-    replaceable: int
-    lasting: int
-    machines: int
+    pods: int
+    others: int
+    nodes: int
 
     @classmethod
     def full(cls) -> "Size":
         """Return one of about 330 MB."""
-        return cls(replaceable=25_000, lasting=45_000, machines=300)
+        return cls(pods=25_000, others=45_000, nodes=300)
 
     @classmethod
     def gigabyte(cls) -> "Size":
         """Return one of about 1 GB, to see how much memory a backup needs."""
-        return cls(replaceable=75_000, lasting=135_000, machines=300)
+        return cls(pods=75_000, others=135_000, nodes=300)
 
 
 class SyntheticLoad:
@@ -47,22 +47,23 @@ class SyntheticLoad:
     def __init__(self, seed: int, size: Size) -> None:
         self._random = Random(seed)
         self._size = size
+        self._namespaces = [words(self._random, 2) for _ in range(100)]
         self._texts = [prose(self._random, 3000) for _ in range(_TEXTS)]
-        self._replaceable: list[bytes] = []
-        self._heartbeats = [self._value(200) for _ in range(size.machines)]
-        self._reports = [self._value(12_000) for _ in range(size.machines)]
+        self._pods: list[bytes] = []
+        self._renewals = [self._value(200) for _ in range(size.nodes)]
+        self._reports = [self._value(12_000) for _ in range(size.nodes)]
         self._number = 0
         self._lease = 0
         self._living: deque[int] = deque()
 
     def initial(self) -> Iterator[Operation]:
         """Fill an empty etcd."""
-        kinds = ["replaceable"] * self._size.replaceable + ["lasting"] * self._size.lasting
+        kinds = ["pods"] * self._size.pods + ["configmaps", "secrets"] * (self._size.others // 2)
         self._random.shuffle(kinds)
         for kind in kinds:
             key = self._key(kind)
-            if kind == "replaceable":
-                self._replaceable.append(key)
+            if kind == "pods":
+                self._pods.append(key)
             yield Put(key, self._value(self._length()))
         for _ in range(_LEASES):
             yield from self._minute()
@@ -70,7 +71,7 @@ class SyntheticLoad:
     def ten_minutes(self) -> Iterator[Operation]:
         """Go on for ten minutes."""
         random = self._random
-        replaced = random.sample(range(len(self._replaceable)), int(_REPLACED * len(self._replaceable)))
+        replaced = random.sample(range(len(self._pods)), int(_REPLACED * len(self._pods)))
         each = -(-len(replaced) // _TICKS)
         for tick in range(_TICKS):
             if tick in _COMPACTIONS:
@@ -78,14 +79,14 @@ class SyntheticLoad:
             if tick % (_TICKS // 10) == 0:
                 yield from self._minute()
             stamp = hexadecimal(random, 16).encode()
-            for number, heartbeat in enumerate(self._heartbeats):
-                yield Put(b"/synthetic/heartbeats/%d" % number, stamp + heartbeat)
+            for number, renewal in enumerate(self._renewals):
+                yield Put(b"/registry/leases/kube-node-lease/%d" % number, stamp + renewal)
             for number in range(tick % (_TICKS // 2), len(self._reports), _TICKS // 2):
-                yield Put(b"/synthetic/reports/%d" % number, stamp + self._reports[number])
+                yield Put(b"/registry/minions/%d" % number, stamp + self._reports[number])
             for position in replaced[tick * each : (tick + 1) * each]:
-                yield Delete(self._replaceable[position])
-                self._replaceable[position] = self._key("replaceable")
-                yield Put(self._replaceable[position], self._value(self._length()))
+                yield Delete(self._pods[position])
+                self._pods[position] = self._key("pods")
+                yield Put(self._pods[position], self._value(self._length()))
 
     def _minute(self) -> Iterator[Operation]:
         if len(self._living) == _LEASES:
@@ -94,11 +95,11 @@ class SyntheticLoad:
         self._living.append(self._lease)
         yield Grant(self._lease)
         for _ in range(_SHORT_LIVED):
-            yield Put(self._key("short-lived"), self._value(700), self._lease)
+            yield Put(self._key("events"), self._value(700), self._lease)
 
     def _key(self, kind: str) -> bytes:
         self._number += 1
-        return f"/synthetic/{kind}/{hexadecimal(self._random, 8)}/{self._number}".encode()
+        return f"/registry/{kind}/{self._random.choice(self._namespaces)}/{self._number}".encode()
 
     def _length(self) -> int:
         """Return a length between 0.5 and 60 kB, 4.7 kB on average: most values are small."""

@@ -1,0 +1,131 @@
+"""Measures backups of etcd: what is stored and how long it takes, beside the snapshot file in restic.
+
+`make bench-backup` runs it and writes docs/design/benchmarks-backup.md. There are two databases, with ten
+minutes of churn before each backup; both sides back up the same etcd one after the other, the first in turn.
+After that: how much memory a backup of a gigabyte needs.
+"""
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks import backup_report, kubernetes_load, synthetic_load
+from benchmarks.backup_changes import Changes
+from benchmarks.backup_memory import Memory
+from benchmarks.backup_report import Figures, Round
+from benchmarks.backup_sides import Ours, Plain
+from benchmarks.etcd_load import Loader, Operation
+from support.etcd import EtcdServer
+from support.s3 import S3Server
+
+_SEED = 20260302
+_ETCD_ARGUMENTS = ("--quota-backend-bytes", str(8 << 30), "--unsafe-no-fsync")
+
+
+class Load(Protocol):
+    """A database and its life."""
+
+    def initial(self) -> Iterator[Operation]:
+        """Fill an empty etcd."""
+        ...
+
+    def ten_minutes(self) -> Iterator[Operation]:
+        """Go on for ten minutes."""
+        ...
+
+
+async def measure(name: str, load: Load, directory: Path, s3: S3Server, rounds: int) -> Figures:
+    """Fill an etcd, and back it up once to begin with and then after each ten minutes."""
+    figures = Figures(name)
+    async with _etcd(directory / "etcd") as (etcd, loader):
+        started = await loader.fill(load.initial())
+        _say(f"{name}: {started} operations at the beginning")
+        await loader.apply(load.ten_minutes())
+        plain = await asyncio.to_thread(Plain, directory / "plain", s3, etcd, f"{name}-plain")
+        ours = await asyncio.to_thread(Ours, directory / "ours", s3, etcd, f"{name}-ours")
+        changes = await asyncio.to_thread(Changes, directory / "changes")
+        for number in range(rounds + 1):
+            if number:
+                figures.operations = await loader.apply(load.ten_minutes())
+            sides = (plain, ours) if number % 2 else (ours, plain)
+            taken = {side: await asyncio.to_thread(side.backup) for side in sides}
+            compressed = await asyncio.to_thread(changes.compressed, plain.snapshot)
+            size = (await asyncio.to_thread(plain.snapshot.stat)).st_size
+            measured = Round(taken[plain], taken[ours], compressed, changes.records, size)
+            if number:
+                figures.rounds.append(measured)
+            else:
+                figures.first = measured
+            _say(f"{name}, backup {number}: {measured}")
+    return figures
+
+
+async def measure_memory(directory: Path, s3: S3Server) -> tuple[int, Memory]:
+    """Return the size of a snapshot of a gigabyte, and what its backup held in memory."""
+    load = synthetic_load.SyntheticLoad(_SEED, synthetic_load.Size.gigabyte())
+    async with _etcd(directory / "etcd") as (etcd, loader):
+        await loader.fill(load.initial())
+        await loader.apply(load.ten_minutes())
+        ours = await asyncio.to_thread(Ours, directory / "ours", s3, etcd, "memory")
+        first = await asyncio.to_thread(ours.memory)
+        await loader.apply(load.ten_minutes())
+        second = await asyncio.to_thread(ours.memory)
+        found = first.most(second)
+        _say(f"memory: {found}")
+        return await asyncio.to_thread(_database_size, etcd), found
+
+
+async def main(rounds: int, memory: bool, parts: list[str], output: Path) -> None:
+    """Measure, and write the document."""
+    loads: dict[str, Load] = {}
+    if "kubernetes" in parts:
+        size = kubernetes_load.Size.full()
+        loads["kubernetes"] = kubernetes_load.KubernetesLoad(_SEED, size)
+    if "synthetic" in parts:
+        loads["synthetic"] = synthetic_load.SyntheticLoad(_SEED, synthetic_load.Size.full())
+    with tempfile.TemporaryDirectory(prefix="kubedr-bench-") as name:
+        directory = Path(name)
+        with S3Server(directory / "s3") as s3:
+            figures = [
+                await measure(name, load, directory / name, s3, rounds) for name, load in loads.items()
+            ]
+            held = await measure_memory(directory / "memory", s3) if memory else None
+    text = backup_report.render(figures, held)
+    _say(text)
+    if set(parts) == {"kubernetes", "synthetic"} and memory:
+        await asyncio.to_thread(output.write_text, text, "utf-8")
+        _say(f"written: {output}")
+
+
+@asynccontextmanager
+async def _etcd(directory: Path) -> AsyncIterator[tuple[EtcdServer, Loader]]:
+    server = EtcdServer(directory, extra_arguments=_ETCD_ARGUMENTS)
+    await asyncio.to_thread(server.start)
+    try:
+        async with Loader(server) as loader:
+            yield server, loader
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+def _database_size(etcd: EtcdServer) -> int:
+    return (etcd.data_dir / "member" / "snap" / "db").stat().st_size
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - a command's progress
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=8, help="backups after the first")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the snapshot of a gigabyte")
+    parser.add_argument("--load", action="append", choices=("kubernetes", "synthetic"), help="only this one")
+    parser.add_argument("--output", type=Path, default=Path("docs/design/benchmarks-backup.md"))
+    options = parser.parse_args()
+    wanted = options.load or ["kubernetes", "synthetic"]
+    asyncio.run(main(options.rounds, not options.no_memory, wanted, options.output))

@@ -1,0 +1,191 @@
+"""Writes what was measured of backups as a document: ratios first, for they hold on other machines, too."""
+
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.backup_memory import Memory
+from benchmarks.backup_sides import Taken
+from support.tools import program
+
+_MB = 1e6
+
+
+@dataclass(frozen=True)
+class Round:
+    """A backup by both sides. `changed` is the compressed size, in bytes, of the `records` that are new."""
+
+    plain: Taken
+    ours: Taken
+    changed: int
+    records: int
+    snapshot_size: int
+
+    def __str__(self) -> str:
+        return (
+            f"snapshot {self.snapshot_size / _MB:.0f} MB; plain {_taken(self.plain)}; "
+            f"kubedr {_taken(self.ours)}; {self.records} new records, {self.changed / _MB:.2f} MB compressed"
+        )
+
+
+@dataclass
+class Figures:
+    """All that was measured with one database."""
+
+    name: str
+    rounds: list[Round] = field(default_factory=list)
+    first: Round | None = None
+    operations: int = 0
+
+
+_TEXT = """# Benchmarks of backups
+
+Made by `make bench-backup`; do not edit. Compare the ratios: the absolute figures are of one machine.
+
+A backup by `kubedr runner backup` (segments, with all its proof) beside the usual `etcdctl snapshot save &&
+restic backup`: the same etcd, the same S3 server, one after the other, the first in turn. Every backup is a
+full one. Between two backups, ten minutes of a cluster's life. Figures are medians; in brackets the least
+and the most.
+
+{tables}
+{memory}
+{machine}
+
+### How it is measured
+
+- *Kubernetes*: objects as an API server stores them (protobuf), by a seeded generator: 300 nodes, 1,500
+  Deployments with 9,300 pods and four ReplicaSets each, Secrets, ConfigMaps, EndpointSlices, an hour's
+  Events, custom resources. In ten minutes: 305 leases are renewed every ten seconds or more often, each
+  node reports twice, 3 % of the pods are replaced (half by roll-outs, half one by one, with all that the
+  scheduler, the kubelet and the controllers write for it), 1,500 Events come and as many go with their
+  leases, and etcd is compacted every five minutes, so that a snapshot holds 7.5 minutes of history.
+- *Synthetic*: 79,000 keys whose values are half text and half random, with the same kind of churn.
+- Stored: by how much the bucket grew: data, listings of directories, index and snapshot, all of it.
+- Changed records: the records of etcd's `key` bucket that the last snapshot did not have, history included,
+  in one file, stored by restic with the same compression. No backup can need less; together they compress
+  better than in pieces.
+- Time: from the start of the first program to the end of the last. The plain side keeps restic's cache;
+  KubeDR's pod starts with none. The processor's time is that of the programs, without etcd and the S3
+  server.
+- Memory: what all processes of a run held at one time, looked at every 20 ms. Pages of a mapped file that
+  were not written to are no part of it, for the kernel drops them when it needs the memory.
+"""
+
+_TABLE = """## {title}
+
+A snapshot file of {snapshot} MB; in ten minutes {operations:,} writes, which leave {records} new records.
+
+| KubeDR compared with plain | measured | target |
+|---|---|---|
+| stored per backup | {stored_ratio} | {stored_target} |
+| stored per backup, compared with the changed records compressed | {changed_ratio} | at most 3.5 times |
+| time by the clock | {seconds_ratio} | at most 1.15 times |
+| time of the processor | {cpu_ratio} | |
+
+| | KubeDR | plain |
+|---|---|---|
+| MB stored per backup | {ours_stored} | {plain_stored} |
+| MB stored by the first backup | {ours_first} | {plain_first} |
+| seconds | {ours_seconds} | {plain_seconds} |
+| seconds of the processor | {ours_cpu} | {plain_cpu} |
+| MB of changed records, compressed | {changed} | |
+"""
+
+_MEMORY = """## Memory
+
+A snapshot of {size} MB: the most that all processes of a run held at one time.
+
+| | MB | target |
+|---|---|---|
+| held | {held:.0f} | less than 200 |
+| with the pages of mapped files | {with_files:.0f} | |
+{programs}
+"""
+
+_TITLES = {"kubernetes": ("Kubernetes' objects", 8), "synthetic": ("A larger, synthetic database", 15)}
+
+
+def render(figures: Sequence[Figures], memory: tuple[int, Memory] | None) -> str:
+    """Return the document."""
+    tables = "\n".join(_table(one) for one in figures)
+    return _TEXT.format(tables=tables, memory=_memory(*memory) if memory else "", machine=_machine())
+
+
+def _table(figures: Figures) -> str:
+    rounds, first = figures.rounds, figures.first
+    assert first is not None
+    title, target = _TITLES[figures.name]
+    parts = statistics.median(one.plain.stored for one in rounds) / statistics.median(
+        one.ours.stored for one in rounds
+    )
+    return _TABLE.format(
+        title=title,
+        snapshot=f"{rounds[-1].snapshot_size / _MB:.0f}",
+        operations=figures.operations,
+        records=_each(rounds, lambda one: one.records, "{:,.0f}"),
+        stored_ratio=f"1/{parts:.1f}",
+        stored_target=f"at most 1/{target}",
+        changed_ratio=_each(rounds, lambda one: one.ours.stored / one.changed, "{:.2f}", " times"),
+        seconds_ratio=_each(rounds, lambda one: one.ours.seconds / one.plain.seconds, "{:.2f}", " times"),
+        cpu_ratio=_each(rounds, lambda one: one.ours.cpu_seconds / one.plain.cpu_seconds, "{:.2f}", " times"),
+        ours_stored=_each(rounds, lambda one: one.ours.stored / _MB, "{:.2f}"),
+        plain_stored=_each(rounds, lambda one: one.plain.stored / _MB, "{:.1f}"),
+        ours_first=f"{first.ours.stored / _MB:.1f}",
+        plain_first=f"{first.plain.stored / _MB:.1f}",
+        ours_seconds=_each(rounds, lambda one: one.ours.seconds, "{:.2f}"),
+        plain_seconds=_each(rounds, lambda one: one.plain.seconds, "{:.2f}"),
+        ours_cpu=_each(rounds, lambda one: one.ours.cpu_seconds, "{:.2f}"),
+        plain_cpu=_each(rounds, lambda one: one.plain.cpu_seconds, "{:.2f}"),
+        changed=_each(rounds, lambda one: one.changed / _MB, "{:.2f}"),
+    )
+
+
+def _memory(size: int, memory: Memory) -> str:
+    programs = "\n".join(
+        f"| {name} alone | {held / _MB:.0f} | |" for name, held in sorted(memory.by_program.items())
+    )
+    return _MEMORY.format(
+        size=f"{size / _MB:,.0f}",
+        held=memory.held / _MB,
+        with_files=memory.with_files / _MB,
+        programs=programs,
+    )
+
+
+def _each(rounds: Sequence[Round], value: Callable[[Round], float], form: str, unit: str = "") -> str:
+    values = [value(one) for one in rounds]
+    least, middle, most = (form.format(one) for one in (min(values), statistics.median(values), max(values)))
+    return f"{middle}{unit}" if least == most else f"{middle}{unit} ({least} to {most})"
+
+
+def _taken(taken: Taken) -> str:
+    return f"{taken.stored / _MB:.2f} MB in {taken.seconds:.2f} s ({taken.cpu_seconds:.2f} s CPU)"
+
+
+def _machine() -> str:
+    etcd = _version("etcd", "--version").partition(": ")[2]
+    restic = _version("restic", "version").split()[1]
+    return (
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} with etcd {etcd}, restic {restic}, "
+        f"Python {platform.python_version()}, Linux {platform.release().split('-')[0]}, "
+        f"{os.cpu_count()} cores ({_processor()})."
+    )
+
+
+def _version(name: str, argument: str) -> str:
+    told = subprocess.run([program(name), argument], check=True, capture_output=True, text=True).stdout
+    return told.splitlines()[0]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
