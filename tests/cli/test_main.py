@@ -22,16 +22,12 @@ def test_a_part_has_a_help(arguments: list[str]) -> None:
     assert f"Usage: main {' '.join(arguments)}" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("part", "package", "extra"),
-    [("backup", "kubernetes_asyncio", "client"), ("recover", "botocore", "runner")],
-)
-def test_a_part_whose_packages_are_missing_says_what_to_install(part: str, package: str, extra: str) -> None:
+def test_a_part_whose_packages_are_missing_says_what_to_install() -> None:
     # In a process of its own: modules that were imported without the package must not stay.
-    script = f"import sys; sys.modules['{package}'] = None; from kubedr_server.cli import main; main()"
+    script = "import sys; sys.modules['botocore'] = None; from kubedr_server.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", script, part], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script, "recover"], check=False, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
-    assert f"needs the Python package '{package}'" in done.stderr
-    assert f"pip install 'kubedr-server[{extra}]'" in done.stderr
+    assert "needs the Python package 'botocore'" in done.stderr
+    assert "pip install 'kubedr-server[runner]'" in done.stderr

@@ -29,14 +29,14 @@ CLUSTER = "0b2f4cbe-cluster"
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository with two backups, the newer one last. Change nothing in it."""
+    """A repository with one backup. Change nothing in it."""
 
     pod: RunnerPod
-    backups: tuple[Ended, Ended]
+    backup: Ended
 
     @property
-    def newest(self) -> str:
-        return self.backups[-1].snapshot_id
+    def snapshot(self) -> str:
+        return self.backup.snapshot_id
 
     def arguments(self, **changes: str | Path) -> list[str]:
         """Return the options that reach it."""
@@ -64,26 +64,24 @@ def repository(
     pod = RunnerPod(folder, s3_server, etcd_server, f"bucket-{uuid.uuid4().hex[:12]}")
     etcd_server.put("recover", "value")
     pod.done(Operation.INIT)
-    first = pod.done(Operation.BACKUP)
-    second = pod.done(Operation.BACKUP, {Env.POLICY: "backup-system/every-day"})
-    return Repository(pod, (first, second))
+    return Repository(pod, pod.done(Operation.BACKUP))
 
 
-def test_the_backups_are_listed_with_the_newest_last_and_nothing_is_written(repository: Repository) -> None:
+def test_the_backups_are_listed_and_nothing_is_written(repository: Repository) -> None:
     before = repository.pod.s3.objects(repository.pod.bucket)
     result = repository.call("list")
     assert result.exit_code == 0, result.output
-    headings, *rows = [line.split("  ") for line in result.stdout.splitlines()]
+    headings, row = [line.split("  ") for line in result.stdout.splitlines()]
     assert headings[0] == "SNAPSHOT"
-    assert [row[0] for row in rows] == [backup.snapshot_id[:8] for backup in repository.backups]
-    assert all(CLUSTER[:8] in row for row in rows)
+    assert row[0] == repository.snapshot[:8]
+    assert CLUSTER[:8] in row
     assert repository.pod.s3.objects(repository.pod.bucket) == before
 
 
 def test_the_list_as_json_has_whole_ids_and_what_was_proven(repository: Repository) -> None:
     result = repository.call("list", "-o", "json", "--newest=1", f"--cluster={CLUSTER[:8]}")
     (listed,) = json.loads(result.stdout)
-    proof = repository.backups[-1].result.backup
+    proof = repository.backup.result.backup
     assert proof is not None
     assert listed.pop("time").endswith("+00:00")
     assert (
@@ -91,21 +89,20 @@ def test_the_list_as_json_has_whole_ids_and_what_was_proven(repository: Reposito
         | {
             "snapshotId": proof.snapshot_id,
             "cluster": CLUSTER,
-            "policy": "backup-system/every-day",
+            "policy": "backup-system/every-hour",
             "revision": proof.revision,
             "hash": proof.hash,
             "snapshotFormat": proof.snapshot_format,
         }
         == listed
     )
-    assert "1 older ones are not shown" in result.stderr
 
 
 def test_a_backup_is_fetched_and_proven_and_the_next_step_works(
     repository: Repository, tmp_path: Path
 ) -> None:
     target = tmp_path / "new" / "restored"
-    result = repository.call("fetch", repository.newest[:8], f"--to={target}", "-o", "json")
+    result = repository.call("fetch", repository.snapshot[:8], f"--to={target}", "-o", "json")
     assert result.exit_code == 0, result.output
     assert "Proven: revision" in result.stderr
     assert {"certificates", "etcd-snapshot.db"} <= {path.name for path in target.iterdir()}
@@ -113,7 +110,7 @@ def test_a_backup_is_fetched_and_proven_and_the_next_step_works(
     assert target.stat().st_mode & 0o777 == 0o700
     assert "Warning" not in result.stderr
 
-    told, proof = json.loads(result.stdout), repository.backups[-1].result.backup
+    told, proof = json.loads(result.stdout), repository.backup.result.backup
     assert proof is not None
     assert told.pop("directory") == str(target)
     fetched = RestoreResult.model_validate(told)
@@ -154,7 +151,7 @@ def test_a_backup_that_is_not_there_leaves_no_directory(repository: Repository, 
 
 def test_a_directory_with_files_is_left_as_it_is(repository: Repository, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
-    result = repository.call("fetch", repository.newest, f"--to={tmp_path}")
+    result = repository.call("fetch", repository.snapshot, f"--to={tmp_path}")
     assert result.exit_code == 41
     assert "Give another directory with --to" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
@@ -166,13 +163,13 @@ def test_a_copy_of_the_bucket_will_do_and_what_is_no_complete_backup_is_left_out
     copy = _copy_of(repository, tmp_path / "copy")
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "etcd-snapshot.db").write_text("half of it")
-    tags = next(item["tags"] for item in repository.pod.snapshots() if item["id"] == repository.newest)
+    tags = next(item["tags"] for item in repository.pod.snapshots() if item["id"] == repository.snapshot)
     repository.pod.restic("backup", f"--repo={copy}", f"--tag={','.join(tags)}", str(tmp_path / "half"))
     without_keys: dict[str, str | Path] = {"repository": copy, "access_key_file": "", "secret_key_file": ""}
 
-    result = repository.call("list", "--policy=every-day", **without_keys)
+    result = repository.call("list", "--policy=every-hour", **without_keys)
     assert result.exit_code == 0, result.output
-    assert [line[:8] for line in result.stdout.splitlines()[1:]] == [repository.newest[:8]]
+    assert [line[:8] for line in result.stdout.splitlines()[1:]] == [repository.snapshot[:8]]
     assert "is not a complete backup" in result.stderr
 
 
@@ -240,7 +237,7 @@ def test_a_file_that_holds_no_secret_is_named(
 
 
 def test_a_program_that_is_missing_is_named(repository: Repository, tmp_path: Path) -> None:
-    argv = ["fetch", repository.newest, f"--to={tmp_path / 'new'}", *repository.arguments()]
+    argv = ["fetch", repository.snapshot, f"--to={tmp_path / 'new'}", *repository.arguments()]
     result = CliRunner().invoke(recover, argv, env={"PATH": "/nonexistent"})
     assert result.exit_code == 50
     assert "etcdutl" in result.stderr
@@ -258,7 +255,7 @@ def test_without_files_the_secrets_are_asked_for_at_the_terminal(repository: Rep
     argv += [f"--repository={repository.pod.settings[Env.REPOSITORY]}"]
     shown, exit_code = _at_a_terminal([sys.executable, *argv], answers)
     assert exit_code == 0, shown
-    assert repository.newest[:8] in shown
+    assert repository.snapshot[:8] in shown
     assert not [answer for answer in answers.values() if answer in shown]
 
 
