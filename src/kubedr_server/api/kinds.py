@@ -55,6 +55,8 @@ BACKUP_LOCATION: Final = Kind(
         Column("Bucket", ".spec.bucketName"),
         READY,
         REASON,
+        Column("Checked", '.status.conditions[?(@.type=="Checked")].status'),
+        Column("Backups", ".status.snapshots", "integer", priority=1),
         MESSAGE,
         AGE,
     ),
@@ -86,6 +88,7 @@ METADATA_BACKUP_RECORD: Final = Kind(
         Column("Revision", ".status.revision", "integer"),
         Column("Size", ".status.snapshotSize", "integer", priority=1),
         Column("Verified", '.status.conditions[?(@.type=="Verified")].status'),
+        Column("Available", '.status.conditions[?(@.type=="SnapshotAvailable")].status'),
         AGE,
     ),
 )
