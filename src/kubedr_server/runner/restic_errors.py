@@ -124,10 +124,11 @@ def ended(returncode: int, message: str, endpoint: str, bucket: str, repository:
     `message` is restic's own last word.
     """
     if returncode == 10:
+        fields = "spec.url, spec.bucketName and spec.prefix" if bucket else "spec.repository"
         return RunFailureError(
             Reason.REPOSITORY_NOT_FOUND,
-            f"There is no repository at {repository}: check spec.url, spec.bucketName and spec.prefix (or "
-            "spec.repository) of the BackupLocation. It is never made anew by a backup or a restore.",
+            f"There is no repository at {repository}: check {fields} of the BackupLocation. It is never made "
+            "anew by a backup or a restore.",
         )
     if returncode == 11:
         match = _LOCKED.search(message)

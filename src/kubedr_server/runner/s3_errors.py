@@ -133,11 +133,11 @@ def unreachable(endpoint: str, cause: str) -> RunFailureError:
     parts = urlsplit(endpoint.removeprefix("rest:"))
     port = parts.port or (443 if parts.scheme == "https" else 80)
     where = f"{parts.hostname} port {port}" if parts.hostname else endpoint
+    field = "spec.url" if endpoint.startswith("http") else "spec.repository"
     return RunFailureError(
         Reason.STORAGE_UNREACHABLE,
-        f"The storage at {where} cannot be reached: {cause}. Check the BackupLocation's address of it "
-        "(spec.url or spec.repository), the service, and the network between (name resolution, firewall, "
-        "NetworkPolicy, spec.proxy).",
+        f"The storage at {where} cannot be reached: {cause}. Check {field}, the "
+        "service, and the network between (name resolution, firewall, NetworkPolicy).",
     )
 
 
