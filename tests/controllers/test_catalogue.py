@@ -141,6 +141,13 @@ def test_an_incomplete_snapshot_is_told_and_not_adopted() -> None:
     assert plan.remark == "No whole backups, and so without records: 9a9808ce (its size differs)"
 
 
+def test_what_gets_no_record_is_named() -> None:
+    forged = an_entry(policy="kubedr-system/--options")
+    assert "9a9808ce (its tags name no policy)" in planned([forged], KNOWN).remark
+    elsewhere = planned([an_entry(policy="other-namespace/nightly")], KNOWN)
+    assert elsewhere.remark == "1 backups are of policies in other namespaces of this cluster"
+
+
 def test_two_locations_on_one_repository_do_not_make_two_records() -> None:
     record = a_known_record()
     record["spec"]["backuploc"] = "the-other-one"
@@ -179,8 +186,9 @@ def test_a_snapshot_that_is_back_is_available_again() -> None:
     [
         a_known_record(creationTimestamp=stamp(NOW + timedelta(seconds=1))),
         a_known_record(deletionTimestamp=stamp(NOW)),
+        record_object(status={"conditions": []}),
     ],
-    ids=["made after the list", "being deleted"],
+    ids=["made after the list", "being deleted", "of another program, whose snapshots are not listed"],
 )
 def test_a_record_that_the_list_says_nothing_of_is_left_alone(record: dict[str, Any]) -> None:
     assert planned([], known(record)).changes == ()

@@ -1,5 +1,6 @@
 """A location's maintenance and its catalogue, with controllers that run against an API server."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from kubedr_server.api.conditions import Reason
 from kubedr_server.catalogue import CatalogueEntry, encode
 from kubedr_server.contract import HealthResult, Operation
+from kubedr_server.kube.election import LeadershipLost
 from kubedr_server.kube.resources import (
     BACKUP_LOCATIONS,
     CRONJOBS,
@@ -108,6 +110,53 @@ async def test_a_new_clusters_catalogue_comes_back_and_follows_the_repository(
         await eventually(
             lambda: world.registry.get_sample_value("kubedr_repository_snapshots", labels) is None
         )
+
+
+@pytest.mark.fault
+async def test_a_server_that_ends_after_every_write_adopts_a_backup_once(world: World, fake: FakeApi) -> None:
+    async with world.controllers():
+        await world.secret()
+        await world.location()
+        await world.policy()
+        found = a_result(Operation.INIT).model_copy(update={"created": False})
+        await world.end(await world.job(Operation.INIT), found)
+        job = await world.job(Operation.HEALTH)
+    name = job["metadata"]["name"]
+    fake.logs[f"{name}-abcde"] = "\n".join(encode([an_entry(OWN)]))
+    made = {"metadata": {"creationTimestamp": stamp(datetime.now(UTC) + timedelta(days=1))}}
+    job = await world.client.patch(JOBS, world.namespace, name, made)
+    figures = HealthResult(snapshots=1, repository_size=4096, locks=0)
+    await world.end(job, a_result(Operation.HEALTH).model_copy(update={"health": figures}))
+    lives = 0
+    while await world.jobs(Operation.HEALTH):
+        lives += 1
+        assert lives < 50
+        await one_write(world)
+    assert lives >= 4  # the policy's status, the record, its status, the location's status
+    (record,) = await world.all(METADATA_BACKUP_RECORDS)
+    assert condition(record, "Verified")["status"] == "True"
+    assert (await world.get(METADATA_BACKUP_POLICIES, "nightly"))["status"]["mbrName"] == "mbr-00000001"
+    location = await world.get(BACKUP_LOCATIONS, "minio")
+    assert location["status"]["catalogueRun"] == job["metadata"]["uid"]
+
+
+async def one_write(world: World) -> None:
+    """Run controllers until they have written once, or all is done."""
+    left = iter([True])
+
+    def spend() -> None:
+        if next(left, None) is None:
+            raise LeadershipLost("the test's budget is spent")
+
+    async with world.controllers(world.client.guarded(spend)) as task:
+        done = asyncio.create_task(nothing_to_look_at(world))
+        await asyncio.wait({task, done}, return_when=asyncio.FIRST_COMPLETED)
+        done.cancel()
+
+
+async def nothing_to_look_at(world: World) -> None:
+    while await world.jobs(Operation.HEALTH):  # noqa: ASYNC110 - another process's state
+        await asyncio.sleep(0.02)
 
 
 @pytest.mark.fault

@@ -190,6 +190,15 @@ def test_a_good_look_is_told_and_its_job_taken_away() -> None:
     ]
 
 
+@pytest.mark.fault
+def test_a_look_that_is_seen_again_is_not_told_again() -> None:
+    run = ended(HEALTH_JOB, looked(locks_removed=2))
+    told = after(decided(the_location(), run), the_location())
+    again = decided(told, run)
+    assert (again.events, again.status) == ((), told.status)
+    assert again.after == (Delete(JOBS, NAMESPACE, run.name, "the-run"),)
+
+
 def test_a_list_that_could_not_be_read_does_not_count_as_compared() -> None:
     run = ended(HEALTH_JOB, looked())
     decision = decided(the_location(), run, comparison=Comparison("the-run", compared=False, remark="torn"))

@@ -74,12 +74,15 @@ class Plan:
 
     @property
     def remark(self) -> str:
-        """What a person should know of it, in a sentence; empty if nothing."""
-        if not self.incomplete:
-            return ""
-        named = ", ".join(f"{entry.snapshot_id[:8]} ({entry.why})" for entry in self.incomplete[:3])
-        more = f" and {len(self.incomplete) - 3} more" if len(self.incomplete) > 3 else ""
-        return f"No whole backups, and so without records: {named}{more}"
+        """What a person should know of it, in sentences; empty if nothing."""
+        sentences = []
+        if self.incomplete:
+            named = ", ".join(f"{entry.snapshot_id[:8]} ({entry.why})" for entry in self.incomplete[:3])
+            more = f" and {len(self.incomplete) - 3} more" if len(self.incomplete) > 3 else ""
+            sentences.append(f"No whole backups, and so without records: {named}{more}")
+        if self.elsewhere:
+            sentences.append(f"{self.elsewhere} backups are of policies in other namespaces of this cluster")
+        return ". ".join(sentences)
 
 
 @dataclass
@@ -117,7 +120,9 @@ def compare(entries: Sequence[CatalogueEntry], known: Known, now: datetime) -> P
             continue
         if not entry.complete or entry.backup is None:
             incomplete.append(entry)
-        elif _policy(entry, known) is None:
+        elif not _NAME.fullmatch(_policy(entry)[1]):
+            incomplete.append(entry.model_copy(update={"why": "its tags name no policy"}))
+        elif not _belongs(entry, known):
             elsewhere += 1
         elif (slot := names.take(entry.snapshot_id)) is not None:
             changes.append(_adopted(entry, slot, known, now))
@@ -164,13 +169,18 @@ def is_foreign(entry: CatalogueEntry, cluster_id: str) -> bool:
     return entry.cluster_id != cluster_id
 
 
-def _policy(entry: CatalogueEntry, known: Known) -> str | None:
-    """Return the policy of a backup, or None if its record does not belong into this namespace."""
+def _policy(entry: CatalogueEntry) -> tuple[str, str]:
+    """Return the namespace and the name of the policy that a backup was made for."""
     namespace, _, name = entry.policy.rpartition("/")
-    if not _NAME.fullmatch(name):
-        return None
-    # Another cluster's namespaces are not this one's: its backups come to the location that found them.
-    return name if is_foreign(entry, known.cluster_id) or namespace in {"", known.namespace} else None
+    return namespace, name
+
+
+def _belongs(entry: CatalogueEntry, known: Known) -> bool:
+    """Whether a backup's record belongs into this namespace.
+
+    Another cluster's namespaces are not this one's: its backups come to the location that found them.
+    """
+    return is_foreign(entry, known.cluster_id) or _policy(entry)[0] in {"", known.namespace}
 
 
 def _adopted(entry: CatalogueEntry, slot: Slot, known: Known, now: datetime) -> Change:
@@ -180,9 +190,7 @@ def _adopted(entry: CatalogueEntry, slot: Slot, known: Known, now: datetime) -> 
     foreign = is_foreign(entry, known.cluster_id)
     whose = entry.cluster_id or "unknown"
     labels = {FOREIGN_LABEL: label_value(whose)} if foreign else {}
-    record = new_record(
-        known.namespace, _policy(entry, known) or "", known.location, entry.snapshot_id, slot, labels
-    )
+    record = new_record(known.namespace, _policy(entry)[1], known.location, entry.snapshot_id, slot, labels)
     origin = Origin(entry.run_id, entry.time, entry.cluster_id or None, is_adopted=True)
     status = record_status(entry.backup, origin, 1, now)
     why = f"cluster {whose} made the backup" if foreign else "its result had not arrived"
@@ -197,12 +205,14 @@ def _adopted(entry: CatalogueEntry, slot: Slot, known: Known, now: datetime) -> 
 def _said(record: Object, listed: Sequence[CatalogueEntry], known: Known, now: datetime) -> Iterable[Change]:
     """Return what the list says on a record that exists."""
     model = MetadataBackupRecord.model_validate(record)
+    proven = conditions.find(model.status.conditions, ConditionType.VERIFIED) is not None
     if not listed:
         created = model.metadata.creation_timestamp
         is_old = created is not None and created < known.listed
-        return [_gone(record, model, known, now)] if is_old and _is_news(model, "False") else []
+        # Only this project's snapshots are listed. A record that another program made may stand for another.
+        is_ours = proven or SNAPSHOT_ANNOTATION in model.metadata.annotations
+        return [_gone(record, model, known, now)] if is_old and is_ours and _is_news(model, "False") else []
     entry = listed[0]
-    proven = conditions.find(model.status.conditions, ConditionType.VERIFIED) is not None
     # Another cluster's counts as proven only with the mark that keeps retention off it.
     is_marked = FOREIGN_LABEL in model.metadata.labels or not is_foreign(entry, known.cluster_id)
     is_pending = bool(entry.run_id) and entry.run_id in known.pending_runs

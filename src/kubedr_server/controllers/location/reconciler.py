@@ -64,6 +64,8 @@ class LocationReconciler:
             await confirm(context.cluster, run)
             for task in TASKS
             for run in runs_of(context.cluster, uid, task.operation)
+            # One that has ended and is being deleted has been told.
+            if jobs.ended(run.job) is None or not run.job["metadata"].get("deletionTimestamp")
         ]
         state = LocationState(
             location=location,

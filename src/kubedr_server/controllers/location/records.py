@@ -41,6 +41,9 @@ class RecordKeeper:
         key = Key(location.metadata.namespace, location.metadata.name)
         try:
             entries = await self._listed(run)
+        except errors.Unauthorized:
+            # Tokens are rotated: the next one is read from its file.
+            raise
         except (listing.CatalogueError, errors.Outdated, errors.Refused) as error:
             logger.warning("backuplocation %s: the list of snapshots is not read: %s", key, error)
             text = f"The list of its snapshots could not be read and is read at the next look: {error}"

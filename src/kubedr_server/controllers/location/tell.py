@@ -42,6 +42,9 @@ def tell(state: LocationState, run: Run, attempts: Backoff, now: datetime) -> To
     if task is None:
         raise ValueError(f"Job {run.name} is none of a location's maintenance")
     report = jobs.report(run.job, run.pods, task.operation, remembered(known, task.condition, run.name))
+    if report.succeeded and task.last_time(location.status) == whole_second(report.time):
+        # Told before: it is the Job's deletion that has not come through.
+        return Told({}, ())
     finding = _found(task, state, report)
     following = timetable.scheduled(task, location, now)
     fields: dict[str, Any] = {task.next: following}
