@@ -7,6 +7,7 @@ import pytest
 
 from kubedr_server.contract import Operation
 from support.etcd import EtcdServer
+from support.local_runner import LocalPod, copied_pod, new_repository
 from support.runner import RunnerPod
 from support.s3 import S3Server
 
@@ -28,3 +29,15 @@ def shared_pod(
     )
     made.done(Operation.INIT)
     return made
+
+
+@pytest.fixture(scope="session")
+def empty_repository(tmp_path_factory: pytest.TempPathFactory, etcd_server: EtcdServer) -> Path:
+    """Make a repository without snapshots, in a directory."""
+    return new_repository(tmp_path_factory.mktemp("repository-template"), etcd_server)
+
+
+@pytest.fixture
+def local_pod(tmp_path: Path, etcd_server: EtcdServer, empty_repository: Path) -> LocalPod:
+    """Return a pod with an empty repository in a directory of its own."""
+    return copied_pod(tmp_path, etcd_server, empty_repository)

@@ -89,9 +89,11 @@ class RunningRunner:
 class RunnerPod:
     """The volumes and settings of one pod after the other, all for the same repository."""
 
-    def __init__(self, directory: Path, s3: S3Server, etcd: EtcdServer, bucket: str) -> None:
+    def __init__(
+        self, directory: Path, s3: S3Server | None, etcd: EtcdServer, bucket: str, repository: str = ""
+    ) -> None:
         self.directory = directory
-        self.s3 = s3
+        self._s3 = s3
         self.bucket = bucket
         self.prefix = "clusters/one"
         self.credentials = directory / "repository-credentials"
@@ -100,13 +102,13 @@ class RunnerPod:
         self.certificates = directory / "pki"
         for folder in (self.credentials, self.scratch, self.target, self.certificates):
             folder.mkdir(parents=True)
-        self.set_keys(s3.identities[0])
+        self.set_keys(s3.identities[0] if s3 else Identity.new("nobody"))
         (self.credentials / "restic_repo_password").write_text(PASSWORD + "\n")
         (self.certificates / "ca.crt").write_text("a certificate\n")
         (self.certificates / "ca.key").write_text("a key\n")
         (self.certificates / "ca.key").chmod(0o600)
         self.settings: dict[str, str] = {
-            Env.REPOSITORY: f"s3:{s3.url}/{bucket}/{self.prefix}",
+            Env.REPOSITORY: f"s3:{s3.url}/{bucket}/{self.prefix}" if s3 else repository,
             Env.REPOSITORY_CREDENTIALS_DIR: str(self.credentials),
             Env.SCRATCH_DIR: str(self.scratch),
             Env.DEADLINE_SECONDS: "120",
@@ -119,8 +121,14 @@ class RunnerPod:
             "PATH": program_path(),
             "HOME": "/nonexistent",
         }
-        if s3.ca_file is not None:
+        if s3 is not None and s3.ca_file is not None:
             self.settings[Env.REPOSITORY_CA_FILE] = str(s3.ca_file)
+
+    @property
+    def s3(self) -> S3Server:
+        """The storage."""
+        assert self._s3 is not None, "the repository is a directory"
+        return self._s3
 
     def set_keys(self, identity: Identity) -> None:
         """Put S3 keys into the Secret."""
@@ -161,19 +169,21 @@ class RunnerPod:
 
     def restic(self, *arguments: str) -> str:
         """Run plain restic on the repository, as a person would; return its output."""
-        argv = [str(program("restic")), "--no-cache", "-o", "s3.bucket-lookup=path"]
-        if self.s3.ca_file is not None:
-            argv.append(f"--cacert={self.s3.ca_file}")
+        argv = [str(program("restic")), "--no-cache"]
+        env = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.directory),
+            "RESTIC_REPOSITORY": self.settings[Env.REPOSITORY],
+            "RESTIC_PASSWORD": PASSWORD,
+        }
+        if self._s3 is not None:
+            argv += ["-o", "s3.bucket-lookup=path"]
+            if self.s3.ca_file is not None:
+                argv.append(f"--cacert={self.s3.ca_file}")
+            env |= {"AWS_ACCESS_KEY_ID": self.s3.access_key, "AWS_SECRET_ACCESS_KEY": self.s3.secret_key}
         return subprocess.run(
             [*argv, *arguments],
-            env={
-                "PATH": "/usr/bin:/bin",
-                "HOME": str(self.directory),
-                "RESTIC_REPOSITORY": self.settings[Env.REPOSITORY],
-                "RESTIC_PASSWORD": PASSWORD,
-                "AWS_ACCESS_KEY_ID": self.s3.access_key,
-                "AWS_SECRET_ACCESS_KEY": self.s3.secret_key,
-            },
+            env=env,
             check=True,
             capture_output=True,
             text=True,
