@@ -298,7 +298,9 @@ def test_damage_is_told_and_stays_until_the_same_part_is_found_whole() -> None:
     assert (status_of(decision)["checkPart"], status_of(decision)["lastCheckTime"]) == (2, stamp(NOW))
     # It is looked at as often as before: the same part again.
     assert status_of(decision)["nextCheckTime"] > stamp(NOW + timedelta(hours=11))
-    damaged = after(decision, location)
+    told = after(decision, location)
+    a_day_ago = told.status.model_copy(update={"last_check_time": NOW - timedelta(days=1)})
+    damaged = told.model_copy(update={"status": a_day_ago})
     unable = decided(damaged, ended(job, unreachable(Operation.CHECK)))
     assert conditions_of(unable)["Checked"] == ("False", "RepositoryDamaged")
     assert unable.events == ()
