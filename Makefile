@@ -21,7 +21,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-stop bench-admission test check format generate venv tools image clean
+.PHONY: help demo demo-stop bench-admission bench-controllers test check format generate venv tools image clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,10 @@ test: venv tools ## Run all tests (ARGS='-k name' for some of them)
 bench-admission: venv ## Measure the webhooks beside kopf's; writes docs/design/benchmarks.md
 	$(BIN)/python -m pip install --quiet --group bench
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.admission $(ARGS)
+
+bench-controllers: venv ## Measure the controllers beside kopf's; writes docs/design/benchmarks-controllers.md
+	$(BIN)/python -m pip install --quiet --group bench
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.controllers $(ARGS)
 
 check: venv ## Check format, lint, types, layers, and that generated files are up to date
 	$(BIN)/ruff format --check $(SOURCES)
