@@ -41,14 +41,14 @@ class Following:
         return await follower.outcome(seconds)
 
     async def until(self, words: str) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not any(words in line for line in self.lines):  # noqa: ASYNC110 - lines have no event
                 await asyncio.sleep(0.01)
 
 
 async def _started(world: World) -> Following:
     told: list[str] = []
-    wish = Wish("nightly", "kubedr-system", patience_seconds=15)
+    wish = Wish("nightly", "kubedr-system", patience_seconds=60)
     job = await start(world.client, wish, told.append, random.Random(1))
     return Following(world, job)
 
@@ -188,6 +188,16 @@ async def test_a_job_that_somebody_deletes(world: World, fake: FakeApi) -> None:
         await fake.drop("jobs", "kubedr-system", following.name)
         with pytest.raises(UnknownOutcomeError, match="was deleted before its end was seen"):
             await following.outcome(tell_seconds=0.1)
+
+
+async def test_a_policy_that_is_deleted_meanwhile(world: World, fake: FakeApi) -> None:
+    async with world.controllers():
+        await world.ready_policy()
+    following = await _started(world)
+    await fake.drop("metadatabackuppolicies", "kubedr-system", "nightly")
+    await fake.drop("jobs", "kubedr-system", following.name)
+    with pytest.raises(UnknownOutcomeError, match="was deleted before its end was seen"):
+        await following.outcome(tell_seconds=0.1)
 
 
 async def test_a_user_who_may_not_read_logs_gets_the_outcome(world: World, fake: FakeApi) -> None:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kubedr_server.cli.backup_start import NotStartedError, Wish, start
+from kubedr_server.cli import backup_start
+from kubedr_server.cli.backup_start import MayHaveStartedError, NotStartedError, Wish, start
 from kubedr_server.contract import Operation
 from kubedr_server.kube import errors
 from kubedr_server.kube.resources import BACKUP_LOCATIONS, CRONJOBS, JOBS, METADATA_BACKUP_POLICIES
@@ -165,6 +166,16 @@ async def test_an_answer_that_is_lost_does_not_make_a_second_job(
     job = await starting()
     assert len(await world.all(JOBS)) == before + 1
     assert job["metadata"]["uid"]
+
+
+async def test_an_api_server_that_goes_away_in_that_moment_leaves_a_name_to_look_for(
+    starting: Start, world: World, fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_start, "_POLL_SECONDS", 0.01)
+    await _prepared(world)
+    fake.hang_up("POST", "/jobs", times=100)
+    with pytest.raises(MayHaveStartedError, match="get job nightly-manual-"):
+        await starting()
 
 
 async def test_a_name_that_is_taken_is_not_used(starting: Start, world: World) -> None:

@@ -12,7 +12,7 @@ import click
 
 from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
 from kubedr_server.cli.backup_follow import Follower, Outcome, UnknownOutcomeError
-from kubedr_server.cli.backup_start import NotStartedError, Wish, start
+from kubedr_server.cli.backup_start import MayHaveStartedError, NotStartedError, Wish, start
 from kubedr_server.cli.duration import duration
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.errors import KubeError
@@ -107,6 +107,9 @@ def backup(
     except (NotStartedError, KubeError) as error:
         click.echo(f"Error: {error}", err=True)
         code = ExitCode.NOT_STARTED
+    except MayHaveStartedError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = ExitCode.UNKNOWN
     except ValueError as error:  # a name that cannot be part of a request's path
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kubedr_server.api.conditions import Reason
-from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy
+from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy, MetadataBackupPolicyStatus
 from kubedr_server.api.names import label_value
 from kubedr_server.contract import CONTAINER_NAME, Operation
 from kubedr_server.controllers import jobs
@@ -187,15 +187,21 @@ class Follower:
         if record is not None:
             message = report.message if report is not None else "the backup is recorded"
             return Outcome(True, message, Reason.SUCCEEDED, self._name, record, self._seconds())
-        raw = await self._client.get(METADATA_BACKUP_POLICIES, self._namespace, self._policy)
-        status = MetadataBackupPolicy.model_validate(raw).status
-        if status.last_job == self._uid and status.backup_status == "Failed":
+        status = await self._policy_status()
+        if status is not None and status.last_job == self._uid and status.backup_status == "Failed":
             reason = report.reason if report is not None else "Failed"
             return Outcome(False, status.backup_error_message or "no reason is given", reason, self._name)
         if report is not None and not report.succeeded and not self._seen.gone:
             # It is told, and a later backup has had its outcome told since.
             return Outcome(False, report.message, report.reason, self._name)
         return None
+
+    async def _policy_status(self) -> MetadataBackupPolicyStatus | None:
+        try:
+            raw = await self._client.get(METADATA_BACKUP_POLICIES, self._namespace, self._policy)
+        except errors.NotFound:  # deleted meanwhile
+            return None
+        return MetadataBackupPolicy.model_validate(raw).status
 
     async def _record(self) -> Object | None:
         """Return this run's record, if there is one and its status is written."""

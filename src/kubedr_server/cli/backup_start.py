@@ -36,6 +36,10 @@ class NotStartedError(Exception):
     """No backup was started; the message says why, and what to do next."""
 
 
+class MayHaveStartedError(Exception):
+    """The API server went away while it was asked to make the Job; the message says how to find out."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """Which policy is to be backed up, and how much is put up with. `force` overrules what can be."""
@@ -71,7 +75,7 @@ async def start(client: Client, wish: Wish, tell: Tell, rng: random.Random) -> O
     """Make the Job of a backup and return it, as the API server has it.
 
     Raises NotStartedError if something is not there or not ready, KubeError if the API server does not
-    allow it or cannot be reached.
+    allow it or cannot be reached, MayHaveStartedError if that happened in the very moment.
     """
     view = await _ready_view(client, wish, tell)
     if view.cronjob is None:
@@ -253,9 +257,13 @@ async def _create(client: Client, cronjob: Object, policy: str, rng: random.Rand
             if unsure:
                 return await client.get(JOBS, cronjob["metadata"]["namespace"], name)
             name = new_name(policy, rng)
-        except (errors.Unreachable, errors.ServerTimeout):
+        except (errors.Unreachable, errors.ServerTimeout) as error:
             if attempt == _ATTEMPTS:
-                raise
+                namespace = cronjob["metadata"]["namespace"]
+                raise MayHaveStartedError(
+                    f"The API server does not answer ({error.message}), and a backup may have been started: "
+                    f"look for it with `kubectl -n {namespace} get job {name}`"
+                ) from error
             unsure = True
             await asyncio.sleep(_POLL_SECONDS * attempt)
     raise NotStartedError(f"No backup of {policy} was started: no free name for its Job was found; try again")
