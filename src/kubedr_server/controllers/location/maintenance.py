@@ -37,13 +37,11 @@ _PATIENCE: Final = timedelta(hours=1)
 
 def decide(state: LocationState, runner: RunnerSettings, attempts: Backoff, now: datetime) -> Decision:
     """Return what to do about a location whose repository is initialised."""
-    for run in state.maintenance:
-        if jobs.ended(run.job) is not None:
-            return (
-                _removed(state, run, now)
-                if is_stale(run, state.location)
-                else _told(state, run, attempts, now)
-            )
+    over = next((run for run in state.maintenance if jobs.ended(run.job) is not None), None)
+    if over is not None and is_stale(over, state.location):
+        return _removed(state, over, now)
+    if over is not None:
+        return _told(state, over, attempts, now)
     location, message = state.location, _opens(state.location)
     times = {task: timetable.due(task, location, now) for task in TASKS}
     fields = _shown(location, times)
