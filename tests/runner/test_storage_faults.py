@@ -26,7 +26,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Upk
     upkeep = Upkeep.at(tmp_path_factory.mktemp("storage-faults"), repository, keys)
 
     async def fill() -> None:
-        await upkeep.init()
+        await upkeep.plant()
         await upkeep.store("file", os.urandom(100_000))
 
     asyncio.run(fill())

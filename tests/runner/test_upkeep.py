@@ -24,8 +24,9 @@ from kubedr_server.runner.leftovers import (
 from support import rest_server
 from support.etcd import EtcdServer
 from support.http_proxy import HttpProxy, Request
+from support.repository import planted
 from support.rest_server import RestServer
-from support.runner import RunnerPod
+from support.runner import PASSWORD, RunnerPod
 from support.s3 import S3Server
 from support.upkeep import Upkeep, running, until
 
@@ -46,7 +47,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Upk
     upkeep = a_repository(tmp_path_factory.mktemp("shared-upkeep"), s3_server)
 
     async def fill() -> None:
-        await upkeep.init()
+        await upkeep.plant()
         await upkeep.store("file", os.urandom(300_000))
 
     asyncio.run(fill())
@@ -58,7 +59,7 @@ async def test_a_look_a_check_and_a_prune_of_a_repository_with_backups(
 ) -> None:
     etcd_server.put("upkeep", "value")
     upkeep = Upkeep(tmp_path, pod.settings)
-    await upkeep.init()
+    await upkeep.plant()
     made = (await upkeep.backup(pod.settings)).backup
     assert made is not None
     await upkeep.store("forged", b"by someone with the password")
@@ -154,7 +155,7 @@ async def test_a_prune_and_a_backup_that_are_both_killed_leave_a_clean_repositor
     tmp_path: Path, s3_server: S3Server
 ) -> None:
     upkeep = a_repository(tmp_path, s3_server)
-    await upkeep.init()
+    await upkeep.plant()
     gone = await upkeep.store("gone", os.urandom(300_000))
     await upkeep.store("kept", os.urandom(300_000))
     pruning, killed = threading.Event(), threading.Event()
@@ -189,7 +190,8 @@ async def test_of_two_initialisations_at_once_one_key_stays_and_it_fits(
     tmp_path: Path, s3_server: S3Server
 ) -> None:
     first, second = a_repository(tmp_path / "1", s3_server), a_repository(tmp_path / "2", s3_server)
-    await asyncio.gather(first.init(), second.init())
+    await first.plant()
+    await second.plant()
     # As if the second had written its key, and the first then its config last.
     (stray,) = [item.name async for item in second.bucket().walk("keys/")]
     await first.bucket().put(stray, await second.bucket().get(stray))
@@ -210,6 +212,11 @@ async def test_a_rest_server_is_reached_with_the_secrets_own_variables_and_no_s3
 
         upkeep = Upkeep.at(tmp_path / "pod", f"rest:{server.url}/cluster/", secret)
         assert (await upkeep.init()).created is True
+        # From here on with a key that is quick to open.
+        for key in stored("keys"):
+            key.unlink()
+        for name, content in planted(PASSWORD).items():
+            (tmp_path / "stored/cluster" / name).write_bytes(content)
         async with upkeep.restic() as restic:
             async with running(restic, "backup", "--stdin", cwd=tmp_path):
                 await until(lambda: asyncio.to_thread(stored, "locks"))

@@ -14,6 +14,7 @@ from typing import Any
 
 from kubedr_server.contract import Env, Operation, RunResult
 from support.etcd import EtcdServer
+from support.repository import planted
 from support.s3 import Identity, S3Server
 from support.tools import program
 
@@ -134,6 +135,12 @@ class RunnerPod:
         """Put S3 keys into the Secret."""
         (self.credentials / "access_key").write_text(identity.access_key)
         (self.credentials / "secret_key").write_text(identity.secret_key)
+
+    def plant(self) -> None:
+        """Put a new repository into the bucket: as an initialisation does, and quick to open."""
+        self.s3.create_bucket(self.bucket)
+        for name, content in planted(PASSWORD).items():
+            self.s3.put_object(self.bucket, f"{self.prefix}/{name}", content)
 
     def start(self, operation: Operation, changes: Mapping[str, str | None] | None = None) -> RunningRunner:
         """Start an operation; `changes` override settings (None removes one)."""

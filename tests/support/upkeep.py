@@ -30,6 +30,7 @@ from kubedr_server.runner.settings import (
     init_settings,
     prune_settings,
 )
+from support.repository import planted
 from support.runner import PASSWORD, program_path
 from support.tools import program
 
@@ -80,6 +81,13 @@ class Upkeep:
         bucket = bucket_of(init_settings(self._environment()).repository)
         assert bucket is not None
         return bucket
+
+    async def plant(self) -> None:
+        """Put a new repository into the bucket, which is made: quick to open."""
+        bucket = self.bucket()
+        await bucket.put("", b"")
+        for name, content in planted(PASSWORD).items():
+            await bucket.put(name, content)
 
     async def init(self, settled: timedelta = SETTLED) -> Outcome:
         """Initialise."""

@@ -15,7 +15,7 @@ from kubedr_server.runner.run import Outcome, Run, scratch_directory
 from kubedr_server.runner.s3 import Bucket
 from kubedr_server.runner.settings import InitSettings
 
-_SOMEONE_WAS_FASTER = ("already exists", "already contains keys", "already initialized")
+_SOMEONE_WAS_FASTER = ("already exists", "already contains keys", "already initialized", "already own it")
 _ATTEMPTS = 3
 
 
