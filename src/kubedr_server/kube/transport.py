@@ -15,10 +15,10 @@ from importlib.metadata import version
 from typing import Any, Protocol
 
 import aiohttp
-from kubernetes_asyncio.client.rest import RESTClientObject
 
 from kubedr_server.kube import errors
 from kubedr_server.kube.connection import Connection
+from kubedr_server.kube.http import http_client
 from kubedr_server.kube.limits import TokenBucket
 
 READS = frozenset({"GET", "HEAD"})
@@ -87,7 +87,7 @@ class Transport:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         http: Any = None,
     ) -> None:
-        """`http` is what sends the requests, if it is not to be kubernetes-asyncio's RESTClientObject."""
+        """`http` is what sends the requests, if it is not to be kubernetes-asyncio's client."""
         self.settings = settings or ClientSettings()
         self._connection = connection
         self._observer = observer
@@ -96,7 +96,7 @@ class Transport:
         self._sleep = sleep
         self._bucket = TokenBucket(self.settings.qps, self.settings.burst, clock=clock, sleep=sleep)
         try:
-            self._http: Any = http or RESTClientObject(connection.configuration)
+            self._http: Any = http or http_client(connection.configuration)
         except (OSError, ValueError) as error:
             raise errors.ConfigurationError(
                 f"the certificates for {connection.server} cannot be used: {error}"
