@@ -29,7 +29,7 @@ _SETTLES_SECONDS = 3.0
 
 
 async def measure(peer: str, policies: int, core: int | None, bound: float) -> tuple[Run, str]:
-    """Start an API server and a peer, and measure until it has converged. Also returns the API server's name."""
+    """Start an API server and a peer, and measure until it has converged; with the API server's name."""
     with tempfile.TemporaryDirectory(prefix="kubedr-bench-") as directory:
         async with (
             cluster.api_server(Path(directory)) as (api, kubeconfig),

@@ -107,8 +107,8 @@ function (`kubedr_server.manifests.cronjob`) and by server-side apply.
 ## The fewest writes
 
 Two writes a policy are the fewest from nothing: the API server takes its CronJob and its status apart, and
-both have to say something new. A target of 1.5 can only be met where some CronJobs are there already. Where all
-are, after a restart or with another leader, nothing is written
+both have to say something new. A target of 1.5 can only be met where some CronJobs are there already. Where
+all are, after a restart or with another leader, nothing is written
 (`tests/faults/controllers/test_many_policies.py`).
 
 [kopf]: https://github.com/nolar/kopf
@@ -177,8 +177,8 @@ def _webhooks(beside: Beside | None, policies: int) -> str:
         return ""
     return (
         f"While KubeDR starts with {policies:,} policies, the webhooks in the same process answer "
-        f"{beside.rate:.0f} reviews\na second with a p99 of {1000 * beside.starting:.0f} ms (of {beside.count:,}); "
-        f"at rest it is {1000 * beside.resting:.0f} ms."
+        f"{beside.rate:.0f} reviews\na second with a p99 of {1000 * beside.starting:.0f} ms "
+        f"(of {beside.count:,}); at rest it is {1000 * beside.resting:.0f} ms."
     )
 
 
