@@ -263,27 +263,44 @@ def checked(part: int, parts: int = 7) -> Run:
 
 
 def test_checks_rotate_through_all_data() -> None:
-    location = the_location(status={"checkPart": 2, **due("nextCheckTime")})
+    location = the_location(status={"checkPart": 2, "checkParts": 7, **due("nextCheckTime")})
     assert decided(location).before == (Create(JOBS, check_job(location, RUNNER, DUE, 3, 7)),)
     third = decided(location, checked(3))
     assert (status_of(third)["checkPart"], "lastFullCheckTime" in status_of(third)) == (3, False)
-    last = the_location(status={"checkPart": 6})
+    last = the_location(status={"checkPart": 6, "checkParts": 7})
     decision = decided(last, checked(7))
     assert status_of(decision)["lastFullCheckTime"] == stamp(NOW)
-    again = the_location(status={"checkPart": 7, **due("nextCheckTime")})
+    again = the_location(status={"checkPart": 7, "checkParts": 7, **due("nextCheckTime")})
     assert decided(again).before == (Create(JOBS, check_job(again, RUNNER, DUE, 1, 7)),)
 
 
 def test_another_number_of_parts_begins_the_rotation_anew() -> None:
-    location = the_location(status={"checkPart": 6, "observedGeneration": 0}, checkParts=7)
-    decision = decided(location, checked(7, 10))
-    assert "checkPart" not in status_of(decision)
+    location = the_location(status={"checkPart": 6, "checkParts": 7, **due("nextCheckTime")}, checkParts=10)
+    assert decided(location).before == (Create(JOBS, check_job(location, RUNNER, DUE, 1, 10)),)
+    # One that had begun before is no part of it.
+    decision = decided(location, checked(7, 7))
     assert "lastFullCheckTime" not in status_of(decision)
+    assert status_of(decision)["checkPart"] == 6
+    assert status_of(decided(location, checked(1, 10)))["checkParts"] == 10
+
+
+@pytest.mark.fault
+def test_after_another_division_damage_is_over_when_all_parts_were_found_whole() -> None:
+    damage = {
+        **a_condition("Checked", "False", "RepositoryDamaged", "a pack is damaged"),
+        "observedGeneration": 0,
+    }
+    begun = the_location(HEALTHY, damage, status={"checkPart": 3, "checkParts": 7}, checkParts=2)
+    first = decided(begun, checked(1, 2))
+    assert conditions_of(first)["Checked"] == ("False", "RepositoryDamaged")
+    half = the_location(HEALTHY, damage, status={"checkPart": 1, "checkParts": 2}, checkParts=2)
+    second = decided(half, checked(2, 2))
+    assert conditions_of(second)["Checked"] == ("True", "Succeeded")
 
 
 @pytest.mark.fault
 def test_damage_is_told_and_stays_until_the_same_part_is_found_whole() -> None:
-    location = the_location(status={"checkPart": 2})
+    location = the_location(status={"checkPart": 2, "checkParts": 7})
     job = check_job(location, RUNNER, DUE, 3, 7)
     result = a_result(Operation.CHECK, reason=Reason.REPOSITORY_DAMAGED, message="pack 5a is missing.")
     decision = decided(location, ended(job, result))

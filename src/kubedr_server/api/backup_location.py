@@ -194,6 +194,9 @@ class BackupLocationStatus(StatusBase):
     check_part: Int64 | None = None
     """The part of the data, from 1 to `checkParts`, that the last good check has read."""
 
+    check_parts: Int64 | None = None
+    """Into how many parts it divided the data."""
+
     last_prune_time: Timestamp | None = None
     """When room was last freed."""
 

@@ -31,6 +31,7 @@ _OF_ONE_REPOSITORY: Final = (
     "last_check_time",
     "last_full_check_time",
     "check_part",
+    "check_parts",
     "last_prune_time",
     "next_health_time",
     "next_check_time",

@@ -44,7 +44,7 @@ def decide(state: LocationState, runner: RunnerSettings, attempts: Backoff, now:
         return _told(state, over, attempts, now)
     location, message = state.location, _opens(state.location)
     times = {task: timetable.due(task, location, now) for task in TASKS}
-    fields = _shown(location, times)
+    fields = _shown(times)
     if state.maintenance:
         findings = _stuck(location, state.maintenance[0])
         return Decision(status=usable(location, now, message, findings, **fields))
@@ -119,19 +119,16 @@ def _removed(
     state: LocationState, run: Run, now: datetime, findings: Sequence[Finding] = (), **fields: Any
 ) -> Decision:
     location, metadata = state.location, run.job["metadata"]
-    shown = _shown(location, {task: timetable.due(task, location, now) for task in TASKS})
+    shown = _shown({task: timetable.due(task, location, now) for task in TASKS})
     return Decision(
         status=usable(location, now, _opens(location), findings, **{**shown, **fields}),
         after=(Delete(JOBS, metadata["namespace"], metadata["name"], metadata["uid"]),),
     )
 
 
-def _shown(location: BackupLocation, times: Times) -> dict[str, Any]:
+def _shown(times: Times) -> dict[str, Any]:
     """Return the fields that say what is next."""
-    fields: dict[str, Any] = {task.next: _whole(times[task]) for task in TASKS}
-    if location.status.observed_generation != location.metadata.generation:
-        fields["check_part"] = None
-    return fields
+    return {task.next: _whole(times[task]) for task in TASKS}
 
 
 def _whole(moment: datetime | None) -> datetime | None:

@@ -45,7 +45,7 @@ def tell(state: LocationState, run: Run, attempts: Backoff, now: datetime) -> To
     if report.succeeded and task.last_time(location.status) == whole_second(report.time):
         # Told before: it is the Job's deletion that has not come through.
         return Told({}, ())
-    finding = _found(task, state, report)
+    finding = _found(task, state, run, report)
     following = timetable.scheduled(task, location, now)
     fields: dict[str, Any] = {task.next: following}
     if report.succeeded:
@@ -54,31 +54,48 @@ def tell(state: LocationState, run: Run, attempts: Backoff, now: datetime) -> To
         # It has finished, and is repeated as scheduled, on the same part.
         fields[task.last] = whole_second(report.time)
     else:
-        retry = whole_second(now + _wait(finding, location, attempts, now, state.luck))
+        retry = whole_second(now + _wait(task, location, attempts, now, state.luck))
         fields[task.next] = retry if following is None else min(retry, following)
+    if finding is None:
+        return Told(fields, ())
     return Told(fields, [finding], _events(task, location, finding, report))
 
 
-def _found(task: Task, state: LocationState, report: Report) -> Finding:
-    """Return the outcome as the task's condition."""
-    status, message = state.location.status, report.message
-    if report.succeeded:
-        if task is HEALTH:
-            message = _with_remarks(state, report)
-        return Finding(task.condition, "True", Reason.SUCCEEDED, message)
-    if report.reason is Reason.REPOSITORY_DAMAGED and task is CHECK:
+def _found(task: Task, state: LocationState, run: Run, report: Report) -> Finding | None:
+    """Return the outcome as the task's condition; None if what is known of damage stays as it is."""
+    message = report.message
+    if task is CHECK:
+        return _checked(state.location, run, report)
+    if not report.succeeded:
+        return Finding(task.condition, "False", report.reason, message)
+    if task is HEALTH:
+        message = _with_remarks(state, report)
+    return Finding(task.condition, "True", Reason.SUCCEEDED, message)
+
+
+def _checked(location: BackupLocation, run: Run, report: Report) -> Finding | None:
+    type_, message = CHECK.condition, report.message
+    if report.reason is Reason.REPOSITORY_DAMAGED:
         text = (
             f"{message.rstrip('.')}. Backups go on, and nothing is pruned until a check finds the repository "
             "whole: see `restic repair`, or use another location"
         )
-        return Finding(task.condition, "False", report.reason, text)
-    if task is not CHECK:
-        return Finding(task.condition, "False", report.reason, message)
-    known = conditions.find(status.conditions, task.condition)
-    if known is not None and is_damaged(status):
+        return Finding(type_, "False", report.reason, text)
+    known = conditions.find(location.status.conditions, type_)
+    damaged = known is not None and is_damaged(location.status)
+    if not report.succeeded:
         # Not having been able to look again does not make it whole.
-        return Finding(task.condition, "False", known.reason, known.message)
-    return Finding(task.condition, "Unknown", report.reason, f"it could not be checked: {message}")
+        return (
+            None
+            if damaged
+            else Finding(type_, "Unknown", report.reason, f"it could not be checked: {message}")
+        )
+    if known is not None and damaged and known.observed_generation != location.metadata.generation:
+        # The parts may be other ones since: only all of them together are sure to hold the fault.
+        part, parts = jobs.setting(run.job, Env.CHECK_PART), str(location.spec.check_parts)
+        if part != parts or not _progress(location, run, report):
+            return None
+    return Finding(type_, "True", Reason.SUCCEEDED, message)
 
 
 def _with_remarks(state: LocationState, report: Report) -> str:
@@ -114,7 +131,7 @@ def _figures(task: Task, state: LocationState, run: Run, report: Report) -> dict
         if state.comparison is not None and state.comparison.compared:
             fields["catalogue_run"] = run.uid
         if result.repository_id and location.status.repository_id not in {None, result.repository_id}:
-            fields |= {"repository_id": result.repository_id, "check_part": None}
+            fields |= {"repository_id": result.repository_id, "check_part": None, "check_parts": None}
         return fields
     if task is CHECK:
         return _progress(location, run, report)
@@ -129,7 +146,7 @@ def _progress(location: BackupLocation, run: Run, report: Report) -> dict[str, A
     part, parts = jobs.setting(run.job, Env.CHECK_PART), jobs.setting(run.job, Env.CHECK_PARTS)
     if parts != str(location.spec.check_parts) or part != str(next_part(location)):
         return {}
-    fields: dict[str, Any] = {"check_part": int(part)}
+    fields: dict[str, Any] = {"check_part": int(part), "check_parts": int(parts)}
     if part == parts:
         fields["last_full_check_time"] = whole_second(report.time)
     return fields
@@ -137,20 +154,17 @@ def _progress(location: BackupLocation, run: Run, report: Report) -> dict[str, A
 
 def next_part(location: BackupLocation) -> int:
     """Return the part of the data that the next check reads."""
-    read = location.status.check_part or 0
-    if location.status.observed_generation != location.metadata.generation:
-        # With another number of parts the ones that were read are other ones.
-        return 1
-    return read + 1 if read < location.spec.check_parts else 1
+    status, parts = location.status, location.spec.check_parts
+    read = status.check_part or 0
+    # With another number of parts, the ones that were read are other ones.
+    return read + 1 if status.check_parts == parts and read < parts else 1
 
 
-def _wait(
-    finding: Finding, location: BackupLocation, attempts: Backoff, now: datetime, luck: float
-) -> timedelta:
+def _wait(task: Task, location: BackupLocation, attempts: Backoff, now: datetime, luck: float) -> timedelta:
     """Return how long to wait after a failure: as long again as it has failed already, within bounds."""
-    known = conditions.find(location.status.conditions, finding.type)
+    known = conditions.find(location.status.conditions, task.condition)
     failing = 0.0
-    if known is not None and known.status == finding.status:
+    if known is not None and known.status != "True":
         failing = max(0.0, (now - known.last_transition_time).total_seconds())
     wait = min(attempts.longest_seconds, max(attempts.first_seconds, failing))
     return timedelta(seconds=wait * (1 - attempts.spread * luck))
