@@ -32,7 +32,7 @@ class Layout(Protocol):
         ...
 
     async def arrange(self, snapshot: Path, staging: Path, proof: Proof) -> dict[str, int]:
-        """Put the snapshot into `staging`, which restic stores; `snapshot` is consumed.
+        """Put the snapshot into `staging`, which restic stores; others may read `snapshot` meanwhile.
 
         Returns the files that must be in the repository afterwards: path below `staging` to size.
         RunFailureError (SnapshotCorrupt) if it cannot be read.
@@ -65,12 +65,12 @@ class FileLayout:
     name = "file"
 
     def peak_bytes(self, member: Member) -> int:
-        """Return the size of the file, which is moved and not copied."""
+        """Return the size of the file, which is not copied."""
         return member.db_size
 
     async def arrange(self, snapshot: Path, staging: Path, proof: Proof) -> dict[str, int]:
-        """Move the file to its name."""
-        await in_thread(snapshot.replace, staging / SNAPSHOT_FILE)
+        """Give the file its name."""
+        await in_thread((staging / SNAPSHOT_FILE).hardlink_to, snapshot)
         return {SNAPSHOT_FILE: proof.size}
 
     def tools(self) -> dict[str, bytes]:
@@ -105,7 +105,7 @@ class SegmentsLayout:
         return member.db_size + member.db_size_in_use * 5 // 4
 
     async def arrange(self, snapshot: Path, staging: Path, proof: Proof) -> dict[str, int]:
-        """Write the segments, and remove the file: the rebuilt one has to fit into the same space."""
+        """Write the segments."""
         try:
             manifest = await in_thread(
                 write_segments, snapshot, staging / SEGMENTS_FOLDER, sha256=proof.sha256
@@ -116,7 +116,6 @@ class SegmentsLayout:
                 f"The etcd snapshot is damaged: {error}. Run it again; if it stays so, look at the disk and "
                 "the memory of etcd's node.",
             ) from error
-        await in_thread(snapshot.unlink)
         return {f"{SEGMENTS_FOLDER}/{path}": count for path, count in manifest.sizes.items()}
 
     def tools(self) -> dict[str, bytes]:

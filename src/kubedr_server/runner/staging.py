@@ -1,7 +1,7 @@
 """Puts into one directory all that a backup stores, proven.
 
-What does not depend on each other runs at the same time: the node's files are copied while etcd streams, and
-the members are compared while the snapshot is taken apart.
+What does not depend on each other runs at the same time: the node's files are copied while etcd streams; the
+members are compared, and the objects counted, while the snapshot is taken apart.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from kubedr_server.runner import (
     programs,
     recovery,
 )
-from kubedr_server.runner.etcd import Chosen, Etcd, KeyHash
+from kubedr_server.runner.etcd import Chosen, Etcd
 from kubedr_server.runner.etcdctl import Etcdctl
 from kubedr_server.runner.layout import Layout
 from kubedr_server.runner.log import size
@@ -35,7 +35,7 @@ from kubedr_server.runner.proof import Proof, prove, prove_rebuilt, read_invento
 from kubedr_server.runner.run import Run, require_space, utc_now
 from kubedr_server.runner.settings import BackupSettings
 from kubedr_server.runner.together import in_thread, together
-from kubedr_server.snapshot.objects import DEFAULT_PREFIX, Inventory
+from kubedr_server.snapshot.objects import DEFAULT_PREFIX
 
 _RESTIC_SCRATCH_BYTES: Final = 64 * 1024 * 1024
 """What restic keeps in temporary files while it packs, and its cache."""
@@ -95,9 +95,19 @@ async def stage(settings: BackupSettings, context: Run, layout: Layout, director
     context.log.tell(
         f"Proven: revision {original.revision}, {original.total_keys} revisions, {size(original.size)}"
     )
-    key_hash, inventory = await _look_inside(etcd, chosen, snapshot, original, copied, context)
+    prefix = component_arguments.etcd_prefix(copied.arguments or {}) or DEFAULT_PREFIX
+    async with together() as group:
+        hashing = group.create_task(etcd.key_hash(chosen, original.revision, context.warn))
+        counting = group.create_task(read_inventory(snapshot, prefix))
+        arranging = group.create_task(layout.arrange(snapshot, staging, original))
+    inventory, arranged = counting.result(), arranging.result()
+    # The rebuilt file has to fit into the same space.
+    await in_thread(snapshot.unlink)
+    context.log.tell(
+        f"Counted {inventory.total} objects of {len(inventory.resources)} resources, "
+        f"{inventory.encrypted.total()} of them encrypted at rest"
+    )
     judged = encryption.judge(inventory.encrypted, copied.keys, context.warn)
-    arranged = await layout.arrange(snapshot, staging, original)
     proof, sealed = await _prove_layout(layout, staging, original, etcdutl, settings, context)
     facts = recovery.Facts(
         cluster_id=settings.run.cluster_id,
@@ -105,7 +115,7 @@ async def stage(settings: BackupSettings, context: Run, layout: Layout, director
         snapshot_format=layout.name,
         chosen=chosen,
         proof=proof,
-        key_hash=key_hash,
+        key_hash=hashing.result(),
         inventory=inventory,
         programs=(etcdctl_program, etcdutl, restic),
         arguments=copied.arguments,
@@ -120,21 +130,6 @@ async def stage(settings: BackupSettings, context: Run, layout: Layout, director
         certificates_expire=copied.certificates_expire,
         encryption=judged,
     )
-
-
-async def _look_inside(
-    etcd: Etcd, chosen: Chosen, snapshot: Path, proof: Proof, copied: _NodeFiles, context: Run
-) -> tuple[KeyHash | None, Inventory]:
-    prefix = component_arguments.etcd_prefix(copied.arguments or {}) or DEFAULT_PREFIX
-    async with together() as group:
-        hashing = group.create_task(etcd.key_hash(chosen, proof.revision, context.warn))
-        counting = group.create_task(in_thread(read_inventory, snapshot, prefix))
-    inventory = counting.result()
-    context.log.tell(
-        f"Counted {inventory.total} objects of {len(inventory.resources)} resources, "
-        f"{inventory.encrypted.total()} of them encrypted at rest"
-    )
-    return hashing.result(), inventory
 
 
 async def _prove_layout(
