@@ -55,7 +55,7 @@ class Served:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         headers = {"content-type": "application/json"}
         async with session.post(
-            f"{self.url}{path}?timeout=5s", data=io.BytesIO(body), headers=headers
+            f"{self.url}{path}?timeout=30s", data=io.BytesIO(body), headers=headers
         ) as answer:
             assert answer.status == 200, await answer.text()
             return (await answer.json())["response"]

@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from prometheus_client import Counter
+
 from kubedr_server.admission import large, review, status
 from kubedr_server.admission.judge import RULES
 from kubedr_server.admission.review import NotAReviewError, Request, WrongReviewError
@@ -80,11 +82,12 @@ class Webhook:
         self._load = load
         self._metrics = metrics
         self._seconds = metrics.seconds.labels(name)
+        self._counts: dict[tuple[str, str, str], Counter] = {}
+        metrics.in_flight.set_function(lambda: load.requests)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         self._load.requests += 1
-        self._metrics.in_flight.inc()
         try:
             body = await self._respond(scope, receive)
         except _HTTPError as error:
@@ -103,7 +106,6 @@ class Webhook:
             await _send(send, 200, body, b"application/json")
         finally:
             self._load.requests -= 1
-            self._metrics.in_flight.dec()
 
     async def _respond(self, scope: Scope, receive: Receive) -> bytes:
         if scope["method"] != "POST":
@@ -209,7 +211,11 @@ class Webhook:
             outcome = "patched" if "patch" in response else "allowed"
         else:
             outcome = str(response["status"]["reason"])
-        self._metrics.reviews.labels(self._name, kind, operation, outcome).inc()
+        labels = (kind, operation, outcome)
+        count = self._counts.get(labels)
+        if count is None:
+            count = self._counts[labels] = self._metrics.reviews.labels(self._name, *labels)
+        count.inc()
 
 
 def _parse(body: bytes) -> tuple[str, dict[str, Any], dict[str, Any]]:

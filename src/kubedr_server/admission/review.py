@@ -120,11 +120,11 @@ def _check(request: Request) -> None:
 
 def _text(document: dict[str, Any], field: str) -> str:
     value = document.get(field)
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
-    if not isinstance(value, str):
-        raise WrongReviewError(f"'{field}' of the review is not a string")
-    return value
+    raise WrongReviewError(f"'{field}' of the review is not a string")
 
 
 def _object(field: str, value: Any) -> dict[str, Any] | None:

@@ -5,13 +5,24 @@ from functools import lru_cache
 from kubedr_server.api import cron
 
 
-@lru_cache(maxsize=256)
 def parse(text: str) -> cron.Schedule | cron.Every:
-    """Read a schedule; raises CronError.
+    """Read a schedule; raises CronError."""
+    found = _read(text)
+    if isinstance(found, str):
+        raise cron.CronError(found)
+    return found
 
-    Once: an object comes again with each of its writes, and one schedule serves many objects.
+
+@lru_cache(maxsize=256)
+def _read(text: str) -> cron.Schedule | cron.Every | str:
+    """Return the schedule, or what is wrong with it.
+
+    Once: an object comes again with each of its writes, a wrong one with each try, and many have the same.
     """
-    return cron.parse(text)
+    try:
+        return cron.parse(text)
+    except cron.CronError as error:
+        return str(error)
 
 
 def problem(text: str) -> str | None:

@@ -27,14 +27,15 @@ def _failure(code: int, reason: str, message: str) -> Status:
 
 def invalid(kind: str, name: str, errors: Sequence[FieldError]) -> Status:
     """422: the object is wrong in these fields."""
-    words = list(dict.fromkeys(str(error) for error in errors))
+    causes = [error.to_cause() for error in errors]
+    words = list(dict.fromkeys(f"{cause['field']}: {cause['message']}" for cause in causes))
     listed = words[0] if len(words) == 1 else f"[{', '.join(words)}]"
     status = _failure(422, "Invalid", f'{kind}.{GROUP} "{name}" is invalid: {listed}')
     status["details"] = {
         "name": name,
         "group": GROUP,
         "kind": kind,
-        "causes": [error.to_cause() for error in errors],
+        "causes": causes,
     }
     return status
 
