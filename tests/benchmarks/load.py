@@ -8,6 +8,7 @@ measured.
 import asyncio
 import resource
 import ssl
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -51,6 +52,16 @@ class Result:
             raise LoadError("no request was answered")
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+    def usual_p99(self) -> float:
+        """Return the p99 of a hundred requests in a row, the median of all hundreds.
+
+        A moment in which another program held up everything then counts once, and not for the whole run.
+        """
+        hundreds = [self.latencies[at : at + 100] for at in range(0, len(self.latencies) - 99, 100)]
+        if not hundreds:
+            return self.percentile(99)
+        return statistics.median(max(hundred) for hundred in hundreds)
 
 
 class Connection(asyncio.Protocol):

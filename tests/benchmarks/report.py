@@ -1,4 +1,4 @@
-"""Writes what was measured as a document: ratios first, for they hold on other machines, too."""
+"""Tells what was measured of admission: ratios first, for they hold on other machines, too."""
 
 import os
 import platform
@@ -54,24 +54,31 @@ class Figures:
     """All that was measured, one item a round."""
 
     pinned: bool
+    """Whether the servers had a core that the generator did not use."""
+
+    raised: bool
+    """Whether all ran at a raised priority."""
+
     ours: list[Speed] = field(default_factory=list)
     kopf: list[Speed] = field(default_factory=list)
     beside: list[Beside] = field(default_factory=list)
     rate: float = 0.0
     kopf_large_status: int = 0
+    others: float | None = None
+    """The part of all cores that other programs used meanwhile."""
+
     ours_idle: bool = False
     kopf_idle: bool = False
 
 
-_TEXT = """# Benchmarks
+_TEXT = """## Admission
 
-Made by `make bench-admission`; do not edit. Compare the ratios: the absolute figures are of one machine.
-
-## Admission
+`make bench-admission` measures and writes this section. Compare the ratios: the other figures are of one
+machine.
 
 KubeDR's admission server beside [kopf]'s, the usual one in Python: the same rules (the pure functions of
-`kubedr_server.admission`), the same certificate, the same core one after the other, in one run. The figures
-are medians; in brackets the least and the most of all rounds.
+`kubedr_server.admission`), the same certificate, the same core in turn, in one run. The figures are medians;
+in brackets the least and the most of all rounds.
 
 | KubeDR compared with kopf | measured | target |
 |---|---|---|
@@ -101,11 +108,13 @@ are medians; in brackets the least and the most of all rounds.
   turn, of MetadataBackupPolicies. First both servers are asked whether they answer all of them alike.
 - No server looks up references: the servers are compared, not the API server behind them.
 - Requests a second: with 1 to 32 requests in flight, each sent when the last on its connection is answered,
-  the highest rate at which p99 stays within 10 ms. CPU time is the kernel's account of the process and its
-  children.
-- Beside large reviews: requests at given times, whether or not earlier ones are answered. Another process
-  sends large reviews, the next as soon as one is answered. Their size is the history of field managers: many
-  small keys, the slowest to parse. What KubeDR starts to read them runs on the server's core, too.
+  the highest rate at which p99 stays within 10 ms; both servers at each step, one after the other. CPU time
+  is the kernel's account of the process and its children. A round in which another program kept one of the
+  two from ever answering in time is measured again.
+- Beside large reviews: requests at given times, whether or not earlier ones are answered; the p99 of each
+  hundred of them, and the median of all hundreds. Another process sends large reviews, the next as soon as
+  one is answered. Their size is the history of field managers: many small keys, the slowest to parse. What
+  KubeDR starts to read them runs on the server's core, too.
 - The generator is no bottleneck while its load is clearly below 100 %.
 - KubeDR keeps idle connections for {keep_alive} s, the API server for 90 s: the side that sends is the one
   that closes, so no request meets a closed connection.
@@ -126,7 +135,7 @@ refuses it.
 
 
 def render(figures: Figures) -> str:
-    """Return the document."""
+    """Return the section."""
     ours, kopf, beside = figures.ours, figures.kopf, figures.beside
     pairs = list(zip(ours, kopf, strict=True))
     refused = f"refused: HTTP {figures.kopf_large_status}" if figures.kopf_large_status != 200 else ""
@@ -152,7 +161,7 @@ def render(figures: Figures) -> str:
         ours_idle="yes" if figures.ours_idle else "no",
         kopf_idle="yes" if figures.kopf_idle else "no",
         keep_alive=KEEP_ALIVE_SECONDS,
-        machine=_machine(figures.pinned),
+        machine=_machine(figures),
     )
 
 
@@ -167,13 +176,18 @@ def _of(values: Sequence[float], form: str, unit: str = "") -> str:
     return f"{middle}{unit}" if least == most else f"{middle}{unit} ({least} to {most})"
 
 
-def _machine(pinned: bool) -> str:
+def _machine(figures: Figures) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    cores = "pinned to one core" if pinned else "not pinned to a core"
+    cores = "pinned to one core" if figures.pinned else "not pinned to a core"
+    others = ""
+    if figures.others is not None:
+        others = f"; other programs used {100 * figures.others:.0f} % of the machine meanwhile"
+    priority = "a raised" if figures.raised else "normal"
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, {packages}, "
         f"{' '.join(ssl.OPENSSL_VERSION.split()[:2])}, Linux {platform.release().split('-')[0]}, "
-        f"{os.cpu_count()} cores ({_processor()}); the servers {cores}."
+        f"{os.cpu_count()} cores ({_processor()}); the servers {cores}, at {priority} priority; "
+        f"{len(figures.ours)} rounds{others}."
     )
 
 
