@@ -21,7 +21,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-stop bench-admission bench-controllers test check format generate venv tools image clean
+.PHONY: help demo demo-stop bench-admission bench-backup bench-controllers test check format generate venv tools image clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ bench-admission: venv ## Measure the webhooks beside kopf's; writes docs/design/
 bench-controllers: venv ## Measure the controllers beside kopf's; writes docs/design/benchmarks-controllers.md
 	$(BIN)/python -m pip install --quiet --group bench
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.controllers $(ARGS)
+
+bench-backup: venv tools ## Measure backups beside etcdctl and restic; writes docs/design/benchmarks-backup.md
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.backup $(ARGS)
 
 check: venv ## Check format, lint, types, layers, and that generated files are up to date
 	$(BIN)/ruff format --check $(SOURCES)
