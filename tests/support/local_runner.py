@@ -82,11 +82,11 @@ def new_repository(directory: Path, etcd: EtcdServer) -> Path:
 def wrapped(directory: Path, name: str, script: str) -> str:
     """Write a shell script in place of a program; return a PATH with it.
 
-    In the script, `real "$@"` is the program itself.
+    In the script, `real "$@"` runs the program itself, which `$program` names.
     """
     directory.mkdir(exist_ok=True)
     path = directory / name
-    path.write_text(f'#!/bin/sh\nreal() {{ "{program(name)}" "$@"; }}\n{script}\n')
+    path.write_text(f'#!/bin/sh\nprogram="{program(name)}"\nreal() {{ "$program" "$@"; }}\n{script}\n')
     path.chmod(0o755)
     folders = [str(directory), *{str(program(each).parent) for each in ("restic", "etcdctl", "etcdutl")}]
     return os.pathsep.join([*folders, "/usr/bin", "/bin"])
