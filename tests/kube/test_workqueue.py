@@ -191,3 +191,26 @@ async def test_the_observer_is_told_of_waits_and_work() -> None:
     assert observer.told == ["added", ("waited", 3), ("worked", 5), "retried"]
     assert observer.depths == [1, 0]
     queue.shutdown()
+
+
+async def test_a_worker_that_never_waits_does_not_hold_up_everything_else() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for number in range(100):
+        queue.add(f"key-{number}")
+    worked = 0
+
+    async def work() -> None:
+        nonlocal worked
+        while True:
+            key = await queue.get()
+            worked += 1
+            queue.done(key)
+
+    async with asyncio.TaskGroup() as group:
+        worker = group.create_task(work())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert worked < 10  # and not all of them at once
+        while worked < 100:  # noqa: ASYNC110 - that others get their turns is what is tried
+            await asyncio.sleep(0)
+        worker.cancel()

@@ -17,7 +17,7 @@ _READ_BYTES = 2**21
 
 
 def http_client(configuration: Any) -> Any:
-    """Return a client, made inside a running event loop. Raises OSError and ValueError for bad certificates."""
+    """Return a client, made inside a running event loop. Bad certificates raise OSError or ValueError."""
     http: Any = RESTClientObject(configuration)
     connector = http.pool_manager.connector
     http.pool_manager.detach()

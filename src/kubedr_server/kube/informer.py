@@ -23,6 +23,7 @@ from kubedr_server.kube.resources import Resource
 
 logger = logging.getLogger(__name__)
 
+_IN_A_ROW = 50
 Change = Literal["ADDED", "MODIFIED", "DELETED"]
 Handler = Callable[[Change, Cached | None, Cached | None], None]
 """Called with the change, the object before (None if added) and after it (None if deleted).
@@ -56,6 +57,12 @@ class InformerObserver(Protocol):
 
     def cached(self, resource: str, objects: int) -> None:
         """Note how many objects the cache holds."""
+
+
+async def _give_way(number: int) -> None:
+    """Let others run from time to time: thousands of objects must not hold up the webhooks."""
+    if number % _IN_A_ROW == 0:
+        await asyncio.sleep(0)
 
 
 class Informer:
@@ -142,9 +149,9 @@ class Informer:
         async with aclosing(pages):
             async for page in pages:
                 version = page.resource_version
-                for obj in page.items:
+                for number, obj in enumerate(page.items):
                     seen.add(self._put(obj))
-                await asyncio.sleep(0)  # thousands of objects must not hold up the webhooks
+                    await _give_way(number)
         # Only a complete list proves that something is gone.
         for cached in self.cache:
             if cached.key not in seen:
@@ -171,8 +178,11 @@ class Informer:
         reason = "ended"
         try:
             async with aclosing(watch):
+                taken = 0
                 async for event in watch:
                     self._take(event)
+                    taken += 1
+                    await _give_way(taken)
         except errors.KubeError as error:
             reason = type(error).__name__
             raise

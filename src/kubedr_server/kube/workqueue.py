@@ -135,6 +135,9 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K:
         """Wait for a key and take it. Raises QueueShutDown once the queue is shut down."""
+        # Work that finds nothing to do waits for nothing, either: thousands of keys in a row would hold up
+        # everything else in this process, such as the webhooks.
+        await asyncio.sleep(0)
         while not self._ready:
             if self._closed:
                 raise QueueShutDown
