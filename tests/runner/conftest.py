@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from kubedr_server.contract import Operation
 from support.etcd import EtcdServer
 from support.local_runner import LocalPod, copied_pod, new_repository
 from support.runner import RunnerPod
@@ -27,7 +26,7 @@ def shared_pod(
     made = RunnerPod(
         tmp_path_factory.mktemp("shared-pod"), s3_server, etcd_server, f"bucket-{uuid.uuid4().hex[:12]}"
     )
-    made.done(Operation.INIT)
+    made.plant()
     return made
 
 

@@ -66,7 +66,7 @@ def test_an_init_that_is_killed_at_any_moment_leaves_a_place_that_a_later_one_ca
 
 
 async def test_a_lock_dies_of_age_only_and_by_the_storages_clock(pod: RunnerPod) -> None:
-    pod.done(Operation.INIT)
+    pod.plant()
     pod.s3.put_object(pod.bucket, f"{pod.prefix}/locks/{'a' * 64}", b"a dead run's lock")
     bucket = bucket_of(pod)
     assert await remove_dead_locks(bucket, log()) == 0
