@@ -244,7 +244,7 @@ def test_a_good_backup_becomes_a_record_a_status_and_an_event() -> None:
                 "lastTransitionTime": "2026-03-01T12:00:00Z",
                 "reason": "Succeeded",
                 "message": "etcd revision 1234 is at or after 1230, which was read when the backup began; "
-                "hash cafe, 500 keys",
+                "hash cafe, 500 stored revisions",
             },
             {
                 "type": "SnapshotAvailable",

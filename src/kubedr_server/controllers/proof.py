@@ -72,7 +72,7 @@ def record_status(
 def _proof(backup: BackupResult, origin: Origin) -> str:
     message = (
         f"etcd revision {backup.revision} is at or after {backup.minimum_revision}, which was read when the "
-        f"backup began; hash {backup.hash}, {backup.total_keys} keys"
+        f"backup began; hash {backup.hash}, {backup.total_keys} stored revisions"
     )
     return f"{message}; as the snapshot's tags in the repository say" if origin.is_adopted else message
 
