@@ -17,6 +17,7 @@ from kubedr_server.runner import etcd_tls
 from kubedr_server.runner.etcdctl import Etcdctl, json_list, json_object, why
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.log import one_line
+from kubedr_server.runner.process import Finished
 from kubedr_server.runner.settings import EtcdSettings
 from kubedr_server.runner.together import together
 
@@ -27,6 +28,8 @@ _CORRUPT: Final = 2
 _MAX_LAG: Final = 1000
 """Raft entries. The members are asked one after the other, and a busy cluster moves on meanwhile."""
 
+_LEADER_TRIES: Final = 5
+_LEADER_PAUSE_SECONDS: Final = 1.0
 _HASH_TRIES: Final = 4
 _HASH_PAUSE_SECONDS: Final = 0.5
 
@@ -98,7 +101,7 @@ class Etcd:
         used), EtcdUnhealthy (only learners, no leader, several clusters). What is left out is told.
         """
         reachable = await self._reachable(warn)
-        finished = await self._etcdctl.ask("endpoint", "status", "--write-out=json", endpoints=reachable)
+        finished = await self._status(reachable)
         usable: list[Member] = []
         problems: list[str] = []
         for item in json_list(finished):
@@ -204,6 +207,17 @@ class Etcd:
             await asyncio.to_thread(etcd_tls.check_client_certificate, self._settings, self._clock())
             tls = await asyncio.to_thread(etcd_tls.context, self._settings)
         await etcd_tls.probe(endpoint, tls, seconds)
+
+    async def _status(self, endpoints: list[str]) -> Finished:
+        """Ask for the members' status; while none of them has a leader, wait for an election to end."""
+        left = _LEADER_TRIES
+        while True:
+            finished = await self._etcdctl.ask("endpoint", "status", "--write-out=json", endpoints=endpoints)
+            found = [item.get("Status") or {} for item in json_list(finished)]
+            left -= 1
+            if not left or not found or any(status.get("leader") for status in found):
+                return finished
+            await asyncio.sleep(_LEADER_PAUSE_SECONDS)
 
     async def _peers(self, member: Member) -> tuple[dict[str, Any], ...]:
         finished = await self._etcdctl.ask("member", "list", "--write-out=json", endpoints=[member.endpoint])
