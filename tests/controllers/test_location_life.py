@@ -90,7 +90,10 @@ async def test_a_new_clusters_catalogue_comes_back_and_follows_the_repository(
         location = await world.becomes(BACKUP_LOCATIONS, "minio", ready("True"))
         assert "could not be read" in condition(location, "Healthy")["message"]
         assert location["status"]["catalogueRun"] == first["metadata"]["uid"]
-        second = await look(world, fake, "\n".join(encode([an_entry(OWN)])), torn["metadata"]["name"])
+        # As where the node is gone.
+        fake.fail("GET", "/log", 502, "BadGateway", times=1)
+        unread = await look(world, fake, whole, torn["metadata"]["name"])
+        second = await look(world, fake, "\n".join(encode([an_entry(OWN)])), unread["metadata"]["name"])
         lost = await world.becomes(
             METADATA_BACKUP_RECORDS,
             "mbr-00000002",

@@ -201,9 +201,11 @@ def test_a_look_that_is_seen_again_is_not_told_again() -> None:
 
 def test_a_list_that_could_not_be_read_does_not_count_as_compared() -> None:
     run = ended(HEALTH_JOB, looked())
-    decision = decided(the_location(), run, comparison=Comparison("the-run", compared=False, remark="torn"))
+    torn = Comparison("the-run", compared=False, remark="torn")
+    decision = decided(the_location(healthSchedule="@daily"), run, comparison=torn)
     assert "catalogueRun" not in status_of(decision)
     assert message_of(decision, "Healthy") == "all is well. torn"
+    assert status_of(decision)["nextHealthTime"] == stamp(NOW + timedelta(minutes=30))
 
 
 def test_a_failed_look_is_told_once_and_repeated_ever_more_rarely() -> None:

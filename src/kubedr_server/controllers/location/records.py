@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from kubedr_server import catalogue as listing
 from kubedr_server.api.backup_location import BackupLocation
@@ -26,6 +27,16 @@ from kubedr_server.manifests.labels import selector
 
 logger = logging.getLogger(__name__)
 
+_UNREADABLE: Final = (
+    listing.CatalogueError,
+    errors.Outdated,
+    errors.Refused,
+    # The API server asks the node, which may be gone for good while its pod is still known.
+    errors.ServerError,
+    errors.ServerTimeout,
+)
+"""Why a pod's log may not be had; what the look itself has found is told all the same."""
+
 
 class RecordKeeper:
     """Keeps a location's records in step with its repository."""
@@ -44,7 +55,7 @@ class RecordKeeper:
         except errors.Unauthorized:
             # Tokens are rotated: the next one is read from its file.
             raise
-        except (listing.CatalogueError, errors.Outdated, errors.Refused) as error:
+        except _UNREADABLE as error:
             logger.warning("backuplocation %s: the list of snapshots is not read: %s", key, error)
             text = f"The list of its snapshots could not be read and is read at the next look: {error}"
             return Comparison(run.uid, compared=False, remark=text)

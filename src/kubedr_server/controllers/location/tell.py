@@ -56,6 +56,9 @@ def tell(state: LocationState, run: Run, attempts: Backoff, now: datetime) -> To
     else:
         retry = whole_second(now + _wait(task, location, attempts, now, state.luck))
         fields[task.next] = retry if following is None else min(retry, following)
+    if task is HEALTH and state.comparison is not None and not state.comparison.compared:
+        soon = whole_second(now + timedelta(seconds=attempts.longest_seconds))
+        fields[task.next] = soon if following is None else min(soon, following)
     if finding is None:
         return Told(fields, ())
     return Told(fields, [finding], _events(task, location, finding, report))
