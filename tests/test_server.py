@@ -22,6 +22,7 @@ from kubedr_server.ops.admission_metrics import AdmissionMetrics
 from kubedr_server.ops.tls import CertificateError
 from kubedr_server.settings import SelfSigned, Settings, SettingsError
 from support.admission import policy, review_of
+from support.replica import Replica, settings_for
 from support.webhooks import Served, serve
 
 
@@ -145,6 +146,7 @@ async def test_an_idle_connection_is_kept_after_a_request(impatient: Served) -> 
     await reader.readuntil(b"ok\n")
     assert b" 200 " in await asyncio.wait_for(reader.readline(), 60)
     writer.close()
+    assert serving.KEEP_ALIVE_SECONDS > 90, "as long as the API server keeps it"
 
 
 async def test_two_hundred_slow_clients_do_not_hinder_the_others(served: Served) -> None:
@@ -223,45 +225,8 @@ async def api(tmp_path: Path) -> AsyncIterator[LocalAPI]:
         yield running
 
 
-def settings_for(api: LocalAPI, **changes: Any) -> Settings:
-    settings: dict[str, Any] = {
-        "kubeconfig": api.kubeconfig,
-        "bind": "127.0.0.1",
-        "port": 0,
-        "metrics_port": 0,
-        "self_signed": SelfSigned(register_url="https://127.0.0.1"),
-        "runner_image": "kubedr-backup:test",
-        "drain_seconds": 0.0,
-        **changes,
-    }
-    return Settings(**settings)
-
-
-class Replica:
-    """A server that runs in this process."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.stop = asyncio.Event()
-        self._started: asyncio.Future[server.Running] = asyncio.get_running_loop().create_future()
-        self.task = asyncio.create_task(
-            server.run(settings, stop=self.stop, started=self._started.set_result)
-        )
-
-    async def started(self) -> server.Running:
-        ends: set[asyncio.Future[Any]] = {self.task, self._started}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=60)
-        if self.task.done():
-            await self.task
-        return await self._started
-
-    async def end(self) -> None:
-        self.stop.set()
-        async with asyncio.timeout(60):
-            await self.task
-
-
 async def test_the_server_serves_with_its_own_certificate_and_registers_itself(api: LocalAPI) -> None:
-    replica = Replica(settings_for(api))
+    replica = Replica(settings_for(api.kubeconfig))
     running = await replica.started()
     async with await Client.from_kubeconfig(api.kubeconfig) as client, aiohttp.ClientSession() as session:
         secret = await client.get(SECRETS, "kubedr-system", "kubedr-webhook-tls")
@@ -277,25 +242,6 @@ async def test_the_server_serves_with_its_own_certificate_and_registers_itself(a
         async with session.get(f"http://127.0.0.1:{running.metrics_port}/mutate") as absent:
             assert absent.status == 404, "webhooks are not served without TLS"
     await replica.end()
-
-
-async def test_two_replicas_share_one_certificate(api: LocalAPI) -> None:
-    settings = settings_for(api, self_signed=SelfSigned())
-    replicas = [Replica(settings), Replica(settings)]
-    ports = [(await replica.started()).webhook_port for replica in replicas]
-    async with await Client.from_kubeconfig(api.kubeconfig) as client:
-        secret = await client.get(SECRETS, "kubedr-system", "kubedr-webhook-tls")
-    trust = ssl.create_default_context(cadata=base64.b64decode(secret["data"]["ca.crt"]).decode())
-    served = set()
-    for port in ports:
-        _, writer = await asyncio.open_connection(
-            "127.0.0.1", port, ssl=trust, server_hostname="kubedr-webhook.kubedr-system.svc"
-        )
-        served.add(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
-        writer.close()
-    assert len(served) == 1
-    for replica in replicas:
-        await replica.end()
 
 
 async def test_the_ca_bundle_of_installed_configurations_is_kept(api: LocalAPI) -> None:
@@ -320,7 +266,7 @@ async def test_the_ca_bundle_of_installed_configurations_is_kept(api: LocalAPI) 
                     "webhooks": [webhook],
                 },
             )
-        replica = Replica(settings_for(api, self_signed=SelfSigned()))
+        replica = Replica(settings_for(api.kubeconfig, self_signed=SelfSigned()))
         await replica.started()
         secret = await client.get(SECRETS, "kubedr-system", "kubedr-webhook-tls")
         for resource, name in (
@@ -341,7 +287,7 @@ async def test_a_controller_that_crashes_ends_the_process_with_its_reason(
         raise RuntimeError("boom")
 
     monkeypatch.setattr("kubedr_server.controllers.manager.run", crash)
-    replica = Replica(settings_for(api, leader_elect=False))
+    replica = Replica(settings_for(api.kubeconfig, leader_elect=False))
     with pytest.raises(server.ServerFailedError, match="controllers failed: RuntimeError: boom"):
         await replica.task
 
@@ -358,7 +304,7 @@ async def test_the_webhooks_end_before_the_controllers(
             order.append("controllers")
 
     monkeypatch.setattr("kubedr_server.controllers.manager.run", controllers)
-    replica = Replica(settings_for(api, leader_elect=False, drain_seconds=3.0))
+    replica = Replica(settings_for(api.kubeconfig, leader_elect=False, drain_seconds=3.0))
     running = await replica.started()
 
     async def watch() -> None:
@@ -388,13 +334,13 @@ async def test_the_webhooks_end_before_the_controllers(
 
 
 async def test_a_missing_certificate_is_told_at_the_start(api: LocalAPI, tmp_path: Path) -> None:
-    replica = Replica(settings_for(api, self_signed=None, tls_cert_dir=tmp_path / "none"))
+    replica = Replica(settings_for(api.kubeconfig, self_signed=None, tls_cert_dir=tmp_path / "none"))
     with pytest.raises(CertificateError, match=r"tls\.crt"):
         await replica.task
 
 
 async def test_a_port_in_use_is_told_with_its_address(api: LocalAPI, served: Served) -> None:
-    replica = Replica(settings_for(api, port=served.port))
+    replica = Replica(settings_for(api.kubeconfig, port=served.port))
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{served.port}"):
         await replica.task
 
@@ -417,7 +363,7 @@ def test_settings_that_can_never_work_are_refused(changes: dict[str, Any], messa
 
 async def test_the_server_becomes_ready_without_the_custom_resources(api: LocalAPI) -> None:
     """Webhooks serve before caches are full: here the informers never fill, for there are no CRDs."""
-    replica = Replica(settings_for(api))
+    replica = Replica(settings_for(api.kubeconfig))
     running = await replica.started()
 
     url = f"http://127.0.0.1:{running.metrics_port}/readyz"

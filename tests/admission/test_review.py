@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from kubedr_server.admission import review
+from kubedr_server.admission import endpoint, review
 from kubedr_server.admission.endpoint import Load, Webhook
 from kubedr_server.admission.facts import Facts, ReferencedKind
 from kubedr_server.admission.judge import ALLOW_DELETE, RULES, Judge
@@ -252,6 +252,35 @@ async def test_a_fault_of_ours_is_told_with_the_uid_and_without_the_object(
     assert (response["uid"], response["allowed"], response["status"]["code"]) == ("u-7", False, 500)
     assert "RuntimeError at schedules.py" in response["status"]["message"]
     assert "canary" not in body.decode() + caplog.text
+
+
+async def test_a_dry_run_is_judged_like_any_other() -> None:
+    for obj in (policy(), policy(schedule="x")):
+        answers = [await judge(review_of(obj, dryRun=dry)) for dry in (True, False)]
+        assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"),
+    [
+        (b"timeout=5s", 5.0),
+        (b"timeout=500ms", 0.5),
+        (b"timeout=1m0s", 30.0),
+        (b"timeout=1h", 30.0),
+        (b"a=b&timeout=2.5s", 2.5),
+        (b"timeout=0s", 10.0),
+        (b"timeout=-5s", 10.0),
+        (b"timeout=5", 10.0),
+        (b"timeout=nan", 10.0),
+        (b"timeout=1.2.3s", 10.0),
+        (b"timeout=" + b"9" * 1000 + b"s", 30.0),
+        (b"timeout=\xff", 10.0),
+        (b"timeout", 10.0),
+        (b"", 10.0),
+    ],
+)
+def test_the_time_that_the_api_server_gives_is_bounded_and_defaulted(query: bytes, seconds: float) -> None:
+    assert endpoint._timeout(query) == seconds
 
 
 async def test_an_empty_deadline_is_a_refusal_with_the_uid() -> None:

@@ -55,6 +55,9 @@ async def test_a_rotation_under_load_fails_no_request(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
             done.set()
         assert len(seen) == 8, "each new certificate is served"
+        assert served.certificate.current is not None
+        expiry = served.sample("kubedr_webhook_certificate_expiry_timestamp_seconds")
+        assert expiry == served.certificate.current.not_after.timestamp()
         assert answered > 50
         assert served.sample("kubedr_webhook_certificate_reloads_total", outcome="succeeded") == 8
 
