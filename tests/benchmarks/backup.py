@@ -8,7 +8,7 @@ After that: how much memory a backup of a gigabyte needs.
 import argparse
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ from support.etcd import EtcdServer
 from support.s3 import S3Server
 
 _SEED = 20260302
+_PARTS = ("kubernetes", "synthetic", "memory")
 _ETCD_ARGUMENTS = ("--quota-backend-bytes", str(8 << 30), "--unsafe-no-fsync")
 
 
@@ -79,8 +80,8 @@ async def measure_memory(directory: Path, s3: S3Server) -> tuple[int, Memory]:
         return await asyncio.to_thread(_database_size, etcd), found
 
 
-async def main(rounds: int, memory: bool, parts: list[str], output: Path) -> None:
-    """Measure, and write the document."""
+async def main(rounds: int, parts: Sequence[str], output: Path) -> None:
+    """Measure, and write the document if nothing was left out."""
     loads: dict[str, Load] = {}
     if "kubernetes" in parts:
         size = kubernetes_load.Size.full()
@@ -93,10 +94,10 @@ async def main(rounds: int, memory: bool, parts: list[str], output: Path) -> Non
             figures = [
                 await measure(name, load, directory / name, s3, rounds) for name, load in loads.items()
             ]
-            held = await measure_memory(directory / "memory", s3) if memory else None
+            held = await measure_memory(directory / "memory", s3) if "memory" in parts else None
     text = backup_report.render(figures, held)
     _say(text)
-    if set(parts) == {"kubernetes", "synthetic"} and memory:
+    if set(parts) == set(_PARTS):
         await asyncio.to_thread(output.write_text, text, "utf-8")
         _say(f"written: {output}")
 
@@ -123,9 +124,7 @@ def _say(text: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=8, help="backups after the first")
-    parser.add_argument("--no-memory", action="store_true", help="leave out the snapshot of a gigabyte")
-    parser.add_argument("--load", action="append", choices=("kubernetes", "synthetic"), help="only this one")
+    parser.add_argument("--only", action="append", choices=_PARTS, help="this part; writes no document")
     parser.add_argument("--output", type=Path, default=Path("docs/design/benchmarks-backup.md"))
     options = parser.parse_args()
-    wanted = options.load or ["kubernetes", "synthetic"]
-    asyncio.run(main(options.rounds, not options.no_memory, wanted, options.output))
+    asyncio.run(main(options.rounds, options.only or _PARTS, options.output))

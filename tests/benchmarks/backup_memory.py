@@ -53,8 +53,7 @@ def _look(pid: int, memory: Memory) -> None:
     held = with_files = 0
     for each in _family(pid):
         status = _status(each)
-        # A process that maps a file holds only what it has written to; shared memory belongs to nobody else.
-        own = status.get("RssAnon", 0) + status.get("RssShmem", 0)
+        own = status.get("RssAnon", 0)
         held += own
         with_files += status.get("VmRSS", 0)
         name = _name(each)

@@ -110,14 +110,27 @@ class Loader:
     async def fill(self, operations: Iterable[Operation]) -> int:
         """Do the same, but put keys a hundred a transaction: for what is old when a measurement begins."""
         count = 0
+        waiting: list[list[Put]] = []
+        keys: set[bytes] = set()
         for group in _transactions(operations):
             count += len(group)
-            if isinstance(group[0], Put):
-                puts = [{"requestPut": self._put(one)} for one in group if isinstance(one, Put)]
-                await self._connections[0].call("kv/txn", {"success": puts})
+            puts = [one for one in group if isinstance(one, Put)]
+            if len(waiting) == len(self._connections) or not puts or not keys.isdisjoint(p.key for p in puts):
+                await self._commit(waiting)
+                waiting, keys = [], set()
+            if puts:
+                waiting.append(puts)
+                keys.update(one.key for one in puts)
             else:
                 await self.apply(group)
+        await self._commit(waiting)
         return count
+
+    async def _commit(self, groups: list[list[Put]]) -> None:
+        """Put each group in a transaction, all at once."""
+        bodies = [{"success": [{"requestPut": self._put(one)} for one in group]} for group in groups]
+        pairs = zip(self._connections, bodies, strict=False)
+        await asyncio.gather(*(connection.call("kv/txn", body) for connection, body in pairs))
 
     def _put(self, operation: Put) -> dict[str, str]:
         body = {"key": _encode(operation.key), "value": _encode(operation.value)}
