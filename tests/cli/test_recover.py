@@ -63,7 +63,7 @@ def repository(
     folder = tmp_path_factory.mktemp("recover")
     pod = RunnerPod(folder, s3_server, etcd_server, f"bucket-{uuid.uuid4().hex[:12]}")
     etcd_server.put("recover", "value")
-    pod.done(Operation.INIT)
+    pod.plant()
     return Repository(pod, pod.done(Operation.BACKUP))
 
 

@@ -31,9 +31,9 @@ def shared_pod(
 
 
 @pytest.fixture(scope="session")
-def empty_repository(tmp_path_factory: pytest.TempPathFactory, etcd_server: EtcdServer) -> Path:
+def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a repository without snapshots, in a directory."""
-    return new_repository(tmp_path_factory.mktemp("repository-template"), etcd_server)
+    return new_repository(tmp_path_factory.mktemp("repository-template"))
 
 
 @pytest.fixture

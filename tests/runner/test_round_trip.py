@@ -52,7 +52,7 @@ def test_a_backup_comes_back_as_an_etcd_with_every_key(
 
 
 def test_plain_restic_brings_back_the_same_files(shared_pod: RunnerPod, tmp_path: Path) -> None:
-    backup = shared_pod.done(Operation.BACKUP)
+    backup = shared_pod.done(Operation.BACKUP, {Env.SNAPSHOT_FORMAT: "file"})
     shared_pod.restic("restore", backup.snapshot_id, "--target", str(tmp_path / "plain"))
     assert (tmp_path / "plain" / "etcd-snapshot.db").is_file()
     assert (tmp_path / "plain" / "certificates" / "ca.crt").read_text() == "a certificate\n"

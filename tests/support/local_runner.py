@@ -20,7 +20,8 @@ from kubedr_server.runner.restore import restore
 from kubedr_server.runner.run import execute
 from kubedr_server.runner.settings import backup_settings, init_settings, restore_settings
 from support.etcd import EtcdServer
-from support.runner import Ended, RunnerPod
+from support.repository import planted
+from support.runner import PASSWORD, Ended, RunnerPod
 from support.tools import program
 
 
@@ -73,10 +74,14 @@ def copied_pod(directory: Path, etcd: EtcdServer, template: Path) -> LocalPod:
     return LocalPod(directory / "pod", etcd, repository)
 
 
-def new_repository(directory: Path, etcd: EtcdServer) -> Path:
-    """Make a repository without snapshots, for `copied_pod`."""
-    LocalPod(directory / "pod", etcd, directory / "repository").done_here(Operation.INIT)
-    return directory / "repository"
+def new_repository(directory: Path) -> Path:
+    """Make a repository without snapshots, for `copied_pod`: one that is quick to open."""
+    repository = directory / "repository"
+    for folder in ("data", "index", "keys", "locks", "snapshots"):
+        (repository / folder).mkdir(parents=True)
+    for name, content in planted(PASSWORD).items():
+        (repository / name).write_bytes(content)
+    return repository
 
 
 def wrapped(directory: Path, name: str, script: str) -> str:

@@ -9,9 +9,9 @@ from support.local_runner import LocalPod, copied_pod, new_repository
 
 
 @pytest.fixture(scope="session")
-def empty_repository(tmp_path_factory: pytest.TempPathFactory, etcd_server: EtcdServer) -> Path:
+def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a repository without snapshots."""
-    return new_repository(tmp_path_factory.mktemp("repository-template"), etcd_server)
+    return new_repository(tmp_path_factory.mktemp("repository-template"))
 
 
 @pytest.fixture
