@@ -7,9 +7,11 @@ deletion of the whole namespace. Each says in an Event that the snapshot stays i
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from kubedr_server.api.backup_location import BackupLocation
 from kubedr_server.api.conditions import ConditionType, EventReason, Reason
@@ -23,7 +25,7 @@ from kubedr_server.controllers.decision import Announcement, Create, Decision, M
 from kubedr_server.controllers.jobs import Report
 from kubedr_server.controllers.location.state import location_secrets
 from kubedr_server.controllers.outcome import Done, Outcome
-from kubedr_server.controllers.reconciler import Context, outcome, read
+from kubedr_server.controllers.reconciler import Context, Read, outcome, read
 from kubedr_server.controllers.restore import location_of
 from kubedr_server.controllers.run import Run, confirm, find_run, remembered, runs_of, trouble
 from kubedr_server.controllers.secrets import SecretReader, SecretState, lack
@@ -209,6 +211,11 @@ class RecordReconciler:
     def __init__(self, context: Context, secrets: SecretReader) -> None:
         self._context = context
         self._secrets = secrets
+        self._begun: dict[str, Key] = {}
+        """By a location's uid: the last Job that was made for it, which the cache may not know yet."""
+
+        self._beginning: dict[str, str] = {}
+        """By a location's uid: the Job that is being made for it right now."""
 
     async def reconcile(self, key: Key) -> Outcome:
         """Delete a record's snapshot, if the record is being deleted."""
@@ -218,6 +225,11 @@ class RecordReconciler:
             return Done()
         state = await self._gather(key, found.model)
         decision = decide(state, context.settings, context.clock())
+        with self._beginning_with(decision, state):
+            return await self._carry_out(key, found, decision)
+
+    async def _carry_out(self, key: Key, found: Read[MetadataBackupRecord], decision: Decision) -> Outcome:
+        context = self._context
         try:
             await context.writer.carry_out(decision, METADATA_BACKUP_RECORDS, found.raw)
         except errors.NamespaceTerminating:
@@ -241,15 +253,43 @@ class RecordReconciler:
         run = await find_run(cluster, Key(key.namespace, name))
         if run is not None:
             run = await confirm(cluster, run)
-        others = [
-            other for operation in _EXCLUSIVE for other in runs_of(cluster, location.metadata.uid, operation)
-        ]
-        busy = [other.name for other in others if other.name != name and jobs.ended(other.job) is None]
         return DeletionState(
             record=record,
             location=location,
             secrets=await location_secrets(self._secrets, location),
             run=run,
-            busy_with=busy[0] if busy else None,
+            busy_with=await self._busy(location.metadata.uid, name),
             luck=self._context.rng.random(),
         )
+
+    async def _busy(self, location: str, name: str) -> str | None:
+        """Return another Job that has the repository to itself. Nothing may be awaited before it counts."""
+        cluster, seen, made = self._context.cluster, None, None
+        while (begun := self._begun.get(location)) is not None and begun != seen:
+            seen, made = begun, await cluster.fresh(JOBS, begun)
+        if self._beginning.get(location, name) != name:
+            return self._beginning[location]
+        known = [run.job for operation in _EXCLUSIVE for run in runs_of(cluster, location, operation)]
+        for job in [*known, *([] if made is None else [made])]:
+            if job["metadata"]["name"] != name and jobs.ended(job) is None:
+                return str(job["metadata"]["name"])
+        return None
+
+    @contextmanager
+    def _beginning_with(self, decision: Decision, state: DeletionState) -> Iterator[None]:
+        """Let the records of the same location that are looked at meanwhile know of a Job that is made."""
+        made = [write.object["metadata"] for write in decision.before if _makes_job(write)]
+        if not made or state.location is None:
+            yield
+            return
+        location, name = state.location.metadata.uid, made[0]["name"]
+        self._beginning[location] = name
+        self._begun[location] = Key(made[0]["namespace"], name)
+        try:
+            yield
+        finally:
+            del self._beginning[location]
+
+
+def _makes_job(write: Write) -> TypeGuard[Create]:
+    return isinstance(write, Create) and write.resource is JOBS

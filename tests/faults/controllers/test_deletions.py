@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from kubedr_server.contract import Operation
+from kubedr_server.controllers.jobs import ended
 from kubedr_server.kube.resources import (
     BACKUP_LOCATIONS,
     CRDS,
@@ -14,6 +15,7 @@ from kubedr_server.kube.resources import (
     METADATA_BACKUP_RECORDS,
     NAMESPACES,
 )
+from kubedr_server.manifests.labels import Label
 from support.kubedr_world import is_told, ready, snapshot
 from support.simulated_world import NAMESPACE, Server, SimulatedWorld, in_simulation
 
@@ -128,3 +130,24 @@ async def test_a_kind_that_is_deleted_is_waited_for(world: SimulatedWorld) -> No
     await world.becomes(METADATA_BACKUP_POLICIES, "nightly", ready("True"))
     await world.get(CRONJOBS, _CRONJOB)
     assert not server.task.done()
+
+
+@in_simulation
+async def test_snapshots_are_forgotten_one_after_the_other(world: SimulatedWorld) -> None:
+    await settled(world, backups=8)
+    async with world.simulation.store.subscribe("jobs.batch") as changes:
+        await world.policy(retainNumBackups=1)
+        for number in range(1, 8):
+            await world.goes(METADATA_BACKUP_RECORDS, f"mbr-{number:08x}")
+        changes.end()
+        running: set[str] = set()
+        together = 0
+        while (change := await changes.next()) is not None:
+            job = change.entry.object
+            if job["metadata"]["labels"][Label.OPERATION.value] == Operation.FORGET.value:
+                running.add(change.entry.key.name)
+                if ended(job) is not None or change.type == "DELETED":
+                    running.discard(change.entry.key.name)
+                together = max(together, len(running))
+    assert together == 1
+    assert world.snapshots == {snapshot(8)}
