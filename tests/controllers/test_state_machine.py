@@ -349,7 +349,7 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=15,
+    max_examples=12,
     stateful_step_count=20,
     derandomize=True,
     deadline=None,

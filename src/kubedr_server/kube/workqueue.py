@@ -73,6 +73,7 @@ class WorkQueue(Generic[K]):
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._turn = asyncio.Lock()
         self._closed = False
 
     def __len__(self) -> int:
@@ -136,8 +137,10 @@ class WorkQueue(Generic[K]):
     async def get(self) -> K:
         """Wait for a key and take it. Raises QueueShutDown once the queue is shut down."""
         # Work that finds nothing to do waits for nothing, either: thousands of keys in a row would hold up
-        # everything else in this process, such as the webhooks.
-        await asyncio.sleep(0)
+        # everything else in this process, such as the webhooks. So each goes out in a turn of the loop of
+        # its own, however many workers there are.
+        async with self._turn:
+            await asyncio.sleep(0)
         while not self._ready:
             if self._closed:
                 raise QueueShutDown
