@@ -42,7 +42,8 @@ def node(local_pod: LocalPod, own_etcd: EtcdServer, tmp_path: Path) -> LocalPod:
     containers = [{"name": "kube-apiserver", "command": ["kube-apiserver", "--etcd-prefix=/registry"]}]
     pod = {"kind": "Pod", "metadata": {"name": "kube-apiserver"}, "spec": {"containers": containers}}
     (manifests / "kube-apiserver.yaml").write_text(json.dumps(pod))
-    (kubeconfigs / "admin.conf").write_text("kind: Config\n")
+    (node / "admin.conf").write_text("kind: Config\n")
+    (kubeconfigs / "admin.conf").symlink_to(node / "admin.conf")
     key = {"name": "key1", "secret": base64.b64encode(bytes(32)).decode()}
     resource = {"resources": ["secrets"], "providers": [{"aescbc": {"keys": [key]}}]}
     (node / "encryption.yaml").write_text(json.dumps({"resources": [resource]}))
@@ -78,6 +79,7 @@ def test_all_that_a_policy_names_comes_back_and_can_be_put_together_without_this
         "recovery",
         "static-pods",
     ]
+    assert (plain / "kubeconfigs" / "admin.conf").read_text() == "kind: Config\n"
     argv = [sys.executable, "-I", "recovery/rebuild.py", "etcd-segments", "etcd-snapshot.db"]
     subprocess.run(argv, cwd=plain, check=True, capture_output=True, timeout=60)
     # The list has each file's digest, and etcd's snapshot as a restore gives it.

@@ -41,6 +41,11 @@ class Source:
     single_file: bool = False
     """The field names one file, and not a directory."""
 
+    @property
+    def names_files(self) -> bool:
+        """Whether the field names files, each of which is meant wherever its name leads to."""
+        return self.single_file or self.folder == KUBECONFIGS_FOLDER
+
 
 def certificates(path: Path) -> Source:
     """Return the certificates directory as a source."""
@@ -84,7 +89,8 @@ class Copied:
 
 def total_size(source: Source) -> int:
     """Return the bytes in a source's regular files; RunFailureError with the source's reason."""
-    return sum(path.lstat().st_size for path in _content(source) if stat.S_ISREG(path.lstat().st_mode))
+    found = [path.stat() if source.names_files else path.lstat() for path in _content(source)]
+    return sum(each.st_size for each in found if stat.S_ISREG(each.st_mode))
 
 
 def copy(source: Source, target: Path, warn: Callable[[str], None]) -> Copied:
@@ -99,8 +105,7 @@ def copy(source: Source, target: Path, warn: Callable[[str], None]) -> Copied:
     target.mkdir(mode=0o700)
     for path in _content(source):
         copied = target / path.relative_to(top)
-        # A file that is named itself is meant, wherever its name leads to.
-        mode = path.stat().st_mode if source.single_file else path.lstat().st_mode
+        mode = path.stat().st_mode if source.names_files else path.lstat().st_mode
         try:
             if stat.S_ISLNK(mode):
                 _copy_link(path, copied, root, warn)
@@ -149,7 +154,7 @@ def _content(source: Source) -> list[Path]:
             "the policy.",
         )
     found = _walk(source)
-    if source.folder == KUBECONFIGS_FOLDER:
+    if source.names_files:
         # Each is mounted by itself.
         for path in found:
             _file(source, path)

@@ -10,7 +10,7 @@ import pytest
 
 from kubedr_server.local.executor import affinity, volumes
 from kubedr_server.local.executor.environment import ConfigError, Sources, environment, expand
-from kubedr_server.local.executor.paths import PathMap
+from kubedr_server.local.executor.paths import PathMap, gather_files
 from kubedr_server.local.executor.volumes import Files, MountError, VolumeSources
 
 POD: dict[str, Any] = {
@@ -99,6 +99,22 @@ async def test_what_is_missing_is_named(source: dict[str, Any], message: str) ->
 def test_only_whole_paths_are_rewritten_by_the_longest_mount(value: str, expected: str) -> None:
     paths = PathMap({"/data": Path("/local/data"), "/data/inner": Path("/local/inner")})
     assert paths.rewrite(value) == expected
+
+
+def test_files_that_are_mounted_beside_each_other_have_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "admin.conf").write_text("one")
+    (tmp_path / "folder").mkdir()
+    paths = {
+        "/kubedr/kubeconfigs/admin.conf": tmp_path / "admin.conf",
+        "/kubedr/kubeconfigs/missing.conf": tmp_path / "missing.conf",
+        "/kubedr/folder": tmp_path / "folder",
+    }
+    gathered = gather_files(paths, tmp_path / "gathered")
+    assert list(gathered) == ["/kubedr/kubeconfigs"]
+    directory = gathered["/kubedr/kubeconfigs"]
+    assert sorted(path.name for path in directory.iterdir()) == ["admin.conf", "missing.conf"]
+    assert (directory / "admin.conf").read_text() == "one"
+    assert gather_files(paths, tmp_path / "gathered") == gathered
 
 
 async def resolved(volume: dict[str, Any]) -> Files | Path | None:

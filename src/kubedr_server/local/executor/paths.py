@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,22 @@ class PathMap:
             if value.startswith(prefix + "/"):
                 return str(self.local[path]) + value[len(prefix) :]
         return value
+
+
+def gather_files(paths: Mapping[str, Path], directory: Path) -> dict[str, Path]:
+    """Return, for each container directory into which single files are mounted, one with links to them.
+
+    `directory` is where these are made. A setting may name such a directory, which no volume stands for. A
+    file that does not exist gets a link, too: what reads the directory has to see that it is meant.
+    """
+    gathered: dict[str, Path] = {}
+    for mounted, path in paths.items():
+        parent = PurePosixPath(mounted).parent
+        if str(parent) in paths or path.is_dir():
+            continue
+        links = gathered.setdefault(str(parent), directory / str(parent).strip("/").replace("/", "-"))
+        links.mkdir(parents=True, exist_ok=True, mode=0o700)
+        link = links / PurePosixPath(mounted).name
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+    return gathered

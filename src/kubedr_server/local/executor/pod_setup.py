@@ -15,7 +15,7 @@ from kubedr_server.kube.resources import CONFIGMAPS, SECRETS, Resource
 from kubedr_server.local.executor import volumes
 from kubedr_server.local.executor.environment import ConfigError, Sources, environment, expand
 from kubedr_server.local.executor.objects import Object, namespace_of
-from kubedr_server.local.executor.paths import PathMap
+from kubedr_server.local.executor.paths import PathMap, gather_files
 from kubedr_server.local.executor.pvcs import ClaimLookup
 from kubedr_server.local.executor.settings import ExecutorSettings
 from kubedr_server.local.executor.volumes import Files, MountError, VolumeSources
@@ -67,6 +67,7 @@ class PodSetup:
         termination = directory / "termination-log"
         await asyncio.to_thread(termination.touch, 0o600)
         paths = _paths(container, local)
+        paths |= await asyncio.to_thread(gather_files, paths, directory / "gathered")
         paths[container.get("terminationMessagePath") or TERMINATION_MESSAGE_PATH] = termination
         mapped = PathMap(paths)
         words = [*(container.get("command") or [PROGRAM]), *(container.get("args") or [])]
