@@ -72,7 +72,7 @@ async def test_a_look_a_check_and_a_prune_of_a_repository_with_backups(
     assert found is not None
     assert (found.snapshots, found.locks, found.locks_removed) == (1, 0, 0)
     assert found.repository_size == await stored()
-    assert "1 snapshots are no whole backups" in looked.result.warnings[0]
+    assert "not a whole backup: 1 snapshot, such as" in looked.result.warnings[0]
 
     whole, forged = sorted(decode(looked.log), key=lambda entry: not entry.complete)
     assert whole.policy == "backup-system/every-hour"

@@ -33,10 +33,10 @@ async def health(settings: HealthSettings, context: Run) -> Outcome:
     _list(entries, context.log)
     whole = sum(entry.complete for entry in entries)
     found = HealthResult(snapshots=whole, repository_size=stored, locks=locks, locks_removed=removed)
-    told = f"The repository opens and holds {whole} backups in {size(stored)}"
+    told = f"The repository opens and holds {_count(whole, 'backup')} in {size(stored)}"
     if removed:
-        told += f"; {removed} dead locks were removed"
-    return Outcome(f"{told}; {locks or 'no'} locks are in it.", health=found)
+        told += f"; of dead runs, {_count(removed, 'lock')} went"
+    return Outcome(f"{told}; it has {_count(locks, 'lock')} now.", health=found)
 
 
 async def _usage(bucket: Bucket) -> tuple[int, int]:
@@ -53,9 +53,13 @@ def _warn_of_incomplete(entries: list[CatalogueEntry], context: Run) -> None:
     if incomplete:
         first = incomplete[0]
         context.warn(
-            f"{len(incomplete)} snapshots are no whole backups and are not counted, such as "
+            f"Not counted, because not a whole backup: {_count(len(incomplete), 'snapshot')}, such as "
             f"{first.snapshot_id[:8]}: {first.why}."
         )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _list(entries: list[CatalogueEntry], log: Log) -> None:
