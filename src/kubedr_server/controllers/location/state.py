@@ -8,9 +8,8 @@ from typing import Final
 
 from kubedr_server.api.backup_location import (
     CA_BUNDLE_KEY,
-    CREDENTIAL_KEYS,
-    REPOSITORY_PASSWORD,
     BackupLocation,
+    needed_keys,
 )
 from kubedr_server.controllers.run import Run
 from kubedr_server.controllers.secrets import SecretReader, SecretState
@@ -74,7 +73,7 @@ def failures(location: BackupLocation, key: str) -> int:
 async def location_secrets(secrets: SecretReader, location: BackupLocation) -> tuple[SecretState, ...]:
     """Return the state of the Secrets that opening a location's repository takes."""
     namespace, spec = location.metadata.namespace, location.spec
-    needed = CREDENTIAL_KEYS if spec.repository is None else (REPOSITORY_PASSWORD,)
+    needed = needed_keys(spec)
     found = [await secrets.look(namespace, spec.credentials, needed)]
     if spec.ca_secret is not None:
         found.append(await secrets.look(namespace, spec.ca_secret, (CA_BUNDLE_KEY,)))
