@@ -35,6 +35,7 @@ MAY_BE_UNUSED = {
     ("batch", "cronjobs", "create"): "applying a CronJob that does not exist yet",
     ("batch", "jobs", "delete"): "the Jobs of a location's earlier attempts",
     ("", "events", "patch"): "an event that repeats itself",
+    ("", "pods/log", "get"): "the look at a repository, which comes by its own schedule",
     ("", "secrets", "update"): "the certificate's renewal",
     (GROUP, "backuplocations", "get"): _BEHIND,
     (GROUP, "metadatabackuppolicies", "get"): _BEHIND,
