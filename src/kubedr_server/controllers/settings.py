@@ -34,8 +34,8 @@ class ControllerSettings:
     namespace: str | None = None
     """The only namespace that is watched; None for all."""
 
-    workers: int = 4
-    """How many objects of a kind are reconciled at once."""
+    workers: int = 10
+    """How many objects of a kind are reconciled at once: they mostly wait for the API server."""
 
     resync_seconds: float = 600.0
     """How often every object is looked at again although nothing was heard of it; 0 for never."""
