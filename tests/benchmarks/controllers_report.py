@@ -47,6 +47,7 @@ class Beside:
     resting: float
     count: int
     rate: float
+    policies: int
 
     def __str__(self) -> str:
         return (
@@ -60,6 +61,9 @@ class Figures:
     """All that was measured."""
 
     pinned: bool
+    raised: bool
+    """Whether all ran at a raised priority."""
+
     api: str = ""
     runs: dict[str, list[Run]] = field(default_factory=dict)
     beside: Beside | None = None
@@ -143,7 +147,7 @@ def render(figures: Figures, bound: float) -> str:
         writes=row(lambda run: run.writes / run.policies, "{:.2f}"),
         rss=row(lambda run: run.rss / _MIB, "{:.0f}"),
         growth=row(lambda run: run.growth / _MIB * 10_000 / run.policies, "{:.0f}"),
-        webhooks=_webhooks(figures.beside, max(sizes)),
+        webhooks=_webhooks(figures.beside),
         machine=_machine(figures),
         api=figures.api,
         bound=bound,
@@ -172,11 +176,11 @@ def _shown(value: float | None, form: str) -> str:
     return "not in time" if value is None else form.format(value)
 
 
-def _webhooks(beside: Beside | None, policies: int) -> str:
+def _webhooks(beside: Beside | None) -> str:
     if beside is None:
         return ""
     return (
-        f"While KubeDR starts with {policies:,} policies, the webhooks in the same process answer "
+        f"While KubeDR starts with {beside.policies:,} policies, the webhooks in the same process answer "
         f"{beside.rate:.0f} reviews\na second with a p99 of {1000 * beside.starting:.0f} ms "
         f"(of {beside.count:,}); at rest it is {1000 * beside.resting:.0f} ms."
     )
@@ -187,9 +191,10 @@ def _machine(figures: Figures) -> str:
     cores = (
         "has one core, the API server the other" if figures.pinned else "shares the cores with the API server"
     )
+    priority = "a raised" if figures.raised else "normal"
     rounds = max(len(_of_size(figures.runs["KubeDR"], run.policies)) for run in figures.runs["KubeDR"])
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, {packages}, "
-        f"Linux {platform.release().split('-')[0]}, {os.cpu_count()} cores; what is measured {cores}; up to "
-        f"{rounds} rounds."
+        f"Linux {platform.release().split('-')[0]}, {os.cpu_count()} cores; what is measured {cores}, "
+        f"at {priority} priority; up to {rounds} rounds."
     )
