@@ -8,7 +8,7 @@ After that: how much memory a backup of a gigabyte needs.
 import argparse
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -18,12 +18,17 @@ from benchmarks.backup_changes import Changes
 from benchmarks.backup_memory import Memory
 from benchmarks.backup_report import Figures, Round
 from benchmarks.backup_sides import Ours, Plain
+from benchmarks.document import write_section
 from benchmarks.etcd_load import Loader, Operation
 from support.etcd import EtcdServer
 from support.s3 import S3Server
 
 _SEED = 20260302
 _PARTS = ("kubernetes", "synthetic", "memory")
+_LOADS: dict[str, Callable[[], "Load"]] = {
+    "kubernetes": lambda: kubernetes_load.KubernetesLoad(_SEED, kubernetes_load.Size.full()),
+    "synthetic": lambda: synthetic_load.SyntheticLoad(_SEED, synthetic_load.Size.full()),
+}
 _ETCD_ARGUMENTS = ("--quota-backend-bytes", str(8 << 30), "--unsafe-no-fsync")
 
 
@@ -45,13 +50,13 @@ async def measure(name: str, load: Load, directory: Path, s3: S3Server, rounds: 
     async with _etcd(directory / "etcd") as (etcd, loader):
         started = await loader.fill(load.initial())
         _say(f"{name}: {started} operations at the beginning")
-        await loader.apply(load.ten_minutes())
+        await loader.fill(load.ten_minutes())
         plain = await asyncio.to_thread(Plain, directory / "plain", s3, etcd, f"{name}-plain")
         ours = await asyncio.to_thread(Ours, directory / "ours", s3, etcd, f"{name}-ours")
         changes = await asyncio.to_thread(Changes, directory / "changes")
         for number in range(rounds + 1):
             if number:
-                figures.operations = await loader.apply(load.ten_minutes())
+                figures.operations = await loader.fill(load.ten_minutes())
             sides = (plain, ours) if number % 2 else (ours, plain)
             taken = {side: await asyncio.to_thread(side.backup) for side in sides}
             compressed = await asyncio.to_thread(changes.compressed, plain.snapshot)
@@ -70,10 +75,10 @@ async def measure_memory(directory: Path, s3: S3Server) -> tuple[int, Memory]:
     load = synthetic_load.SyntheticLoad(_SEED, synthetic_load.Size.gigabyte())
     async with _etcd(directory / "etcd") as (etcd, loader):
         await loader.fill(load.initial())
-        await loader.apply(load.ten_minutes())
+        await loader.fill(load.ten_minutes())
         ours = await asyncio.to_thread(Ours, directory / "ours", s3, etcd, "memory")
         first = await asyncio.to_thread(ours.memory)
-        await loader.apply(load.ten_minutes())
+        await loader.fill(load.ten_minutes())
         second = await asyncio.to_thread(ours.memory)
         found = first.most(second)
         _say(f"memory: {found}")
@@ -81,25 +86,18 @@ async def measure_memory(directory: Path, s3: S3Server) -> tuple[int, Memory]:
 
 
 async def main(rounds: int, parts: Sequence[str], output: Path) -> None:
-    """Measure, and write the document if nothing was left out."""
-    loads: dict[str, Load] = {}
-    if "kubernetes" in parts:
-        size = kubernetes_load.Size.full()
-        loads["kubernetes"] = kubernetes_load.KubernetesLoad(_SEED, size)
-    if "synthetic" in parts:
-        loads["synthetic"] = synthetic_load.SyntheticLoad(_SEED, synthetic_load.Size.full())
-    with tempfile.TemporaryDirectory(prefix="kubedr-bench-") as name:
-        directory = Path(name)
-        with S3Server(directory / "s3") as s3:
-            figures = [
-                await measure(name, load, directory / name, s3, rounds) for name, load in loads.items()
-            ]
-            held = await measure_memory(directory / "memory", s3) if "memory" in parts else None
-    text = backup_report.render(figures, held)
-    _say(text)
-    if set(parts) == set(_PARTS):
-        await asyncio.to_thread(output.write_text, text, "utf-8")
-        _say(f"written: {output}")
+    """Measure one part after the other, and write each one's section of the document."""
+    with tempfile.TemporaryDirectory(prefix="kubedr-bench-") as scratch, S3Server(Path(scratch) / "s3") as s3:
+        for part in parts:
+            directory = Path(scratch) / part
+            if part == "memory":
+                section = backup_report.memory(*await measure_memory(directory, s3))
+            else:
+                section = backup_report.table(await measure(part, _LOADS[part](), directory, s3, rounds))
+            _say(section)
+            await asyncio.to_thread(write_section, output, part, section)
+    await asyncio.to_thread(write_section, output, "method", backup_report.METHOD)
+    _say(f"written: {output}")
 
 
 @asynccontextmanager
@@ -124,7 +122,7 @@ def _say(text: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=8, help="backups after the first")
-    parser.add_argument("--only", action="append", choices=_PARTS, help="this part; writes no document")
+    parser.add_argument("--only", action="append", choices=_PARTS, help="this part of the document")
     parser.add_argument("--output", type=Path, default=Path("docs/design/benchmarks-backup.md"))
     options = parser.parse_args()
     asyncio.run(main(options.rounds, options.only or _PARTS, options.output))

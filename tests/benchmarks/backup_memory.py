@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _EVERY_SECONDS = 0.02
+_COMMANDS = ("backup", "ls", "snapshot")
 
 
 @dataclass
@@ -56,8 +57,8 @@ def _look(pid: int, memory: Memory) -> None:
         own = status.get("RssAnon", 0)
         held += own
         with_files += status.get("VmRSS", 0)
-        name = _name(each)
-        memory.by_program[name] = max(own, memory.by_program.get(name, 0))
+        if name := _name(each):
+            memory.by_program[name] = max(own, memory.by_program.get(name, 0))
     memory.held = max(memory.held, held)
     memory.with_files = max(memory.with_files, with_files)
 
@@ -87,8 +88,11 @@ def _status(pid: int) -> dict[str, int]:
 
 
 def _name(pid: int) -> str:
+    """Return a program and its sub-command; nothing of a process that has ended or is only just starting."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        program, *arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     except OSError:
-        return "?"
-    return Path(words[0].decode()).name + (f" {words[1].decode()}" if b"etcd" in words[0] else "")
+        return ""
+    name = Path(program).name
+    command = next((word for word in arguments if word in _COMMANDS), "")
+    return f"{name} {command}".strip()

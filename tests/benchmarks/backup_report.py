@@ -43,20 +43,12 @@ class Figures:
     operations: int = 0
 
 
-_TEXT = """# Benchmarks of backups
-
-Made by `make bench-backup`; do not edit. Compare the ratios: the absolute figures are of one machine.
+METHOD = """## How it is measured
 
 A backup by `kubedr runner backup` (segments, with all its proof) beside the usual `etcdctl snapshot save &&
 restic backup`: the same etcd, the same S3 server, one after the other, the first in turn. Every backup is a
 full one. Between two backups, ten minutes of a cluster's life. Figures are medians; in brackets the least
-and the most.
-
-{tables}
-{memory}
-{machine}
-
-### How it is measured
+and the most. Compare the ratios: the absolute figures are of one machine.
 
 - *Kubernetes*: objects as an API server stores them (protobuf), by a seeded generator: 300 nodes, 1,500
   Deployments with 9,300 pods and four ReplicaSets each, Secrets, ConfigMaps, EndpointSlices, an hour's
@@ -72,6 +64,7 @@ and the most.
 - Time: from the start of the first program to the end of the last. The plain side keeps restic's cache;
   KubeDR's pod starts with none. The processor's time is that of the programs, without etcd and the S3
   server.
+- Writes are sent a hundred keys a transaction, to take seconds instead of minutes; the records are the same.
 - Memory: what all processes of a run held at one time, looked at every 20 ms. Pages of a mapped file that
   were not written to are no part of it, for the kernel drops them when it needs the memory.
 """
@@ -94,6 +87,8 @@ A snapshot file of {snapshot} MB; in ten minutes {operations:,} writes, which le
 | seconds | {ours_seconds} | {plain_seconds} |
 | seconds of the processor | {ours_cpu} | {plain_cpu} |
 | MB of changed records, compressed | {changed} | |
+
+{machine}
 """
 
 _MEMORY = """## Memory
@@ -105,18 +100,15 @@ A snapshot of {size} MB: the most that all processes of a run held at one time.
 | held | {held:.0f} | less than 200 |
 | with the pages of mapped files | {with_files:.0f} | |
 {programs}
+
+{machine}
 """
 
 _TITLES = {"kubernetes": ("Kubernetes' objects", 8), "synthetic": ("A larger, synthetic database", 15)}
 
 
-def render(figures: Sequence[Figures], memory: tuple[int, Memory] | None) -> str:
-    """Return the document."""
-    tables = "\n".join(_table(one) for one in figures)
-    return _TEXT.format(tables=tables, memory=_memory(*memory) if memory else "", machine=_machine())
-
-
-def _table(figures: Figures) -> str:
+def table(figures: Figures) -> str:
+    """Return the section of a database."""
     rounds, first = figures.rounds, figures.first
     assert first is not None
     title, target = _TITLES[figures.name]
@@ -142,18 +134,21 @@ def _table(figures: Figures) -> str:
         ours_cpu=_each(rounds, lambda one: one.ours.cpu_seconds, "{:.2f}"),
         plain_cpu=_each(rounds, lambda one: one.plain.cpu_seconds, "{:.2f}"),
         changed=_each(rounds, lambda one: one.changed / _MB, "{:.2f}"),
+        machine=_machine(),
     )
 
 
-def _memory(size: int, memory: Memory) -> str:
+def memory(size: int, held: Memory) -> str:
+    """Return the section of memory, for a snapshot of so many bytes."""
     programs = "\n".join(
-        f"| {name} alone | {held / _MB:.0f} | |" for name, held in sorted(memory.by_program.items())
+        f"| {name} alone | {most / _MB:.0f} | |" for name, most in sorted(held.by_program.items())
     )
     return _MEMORY.format(
         size=f"{size / _MB:,.0f}",
-        held=memory.held / _MB,
-        with_files=memory.with_files / _MB,
+        held=held.held / _MB,
+        with_files=held.with_files / _MB,
         programs=programs,
+        machine=_machine(),
     )
 
 
