@@ -209,6 +209,9 @@ class BackupLocationStatus(StatusBase):
     next_prune_time: Timestamp | None = None
     """When room is freed next."""
 
+    catalogue_time: Timestamp | None = None
+    """When the records were last compared with the snapshots that the repository holds."""
+
     catalogue_run: str | None = None
     """The uid of the last Job whose list of snapshots was compared with the records."""
 

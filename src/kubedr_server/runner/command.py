@@ -8,6 +8,7 @@ import click
 from kubedr_server.contract import Operation
 from kubedr_server.runner.backup import backup
 from kubedr_server.runner.check import check
+from kubedr_server.runner.drill import drill
 from kubedr_server.runner.forget import forget
 from kubedr_server.runner.health import health
 from kubedr_server.runner.initialise import initialise
@@ -17,6 +18,7 @@ from kubedr_server.runner.run import execute
 from kubedr_server.runner.settings import (
     backup_settings,
     check_settings,
+    drill_settings,
     forget_settings,
     health_settings,
     init_settings,
@@ -52,6 +54,12 @@ def restore_command() -> None:
 def forget_command() -> None:
     """Remove a snapshot from the repository."""
     sys.exit(execute(Operation.FORGET, forget_settings, forget, os.environ))
+
+
+@runner.command(Operation.DRILL.value)
+def drill_command() -> None:
+    """Bring a snapshot back into an etcd on scratch space, and compare."""
+    sys.exit(execute(Operation.DRILL, drill_settings, drill, os.environ))
 
 
 @runner.command(Operation.HEALTH.value)

@@ -42,6 +42,7 @@ class Program:
 RESTIC = Requirement("restic", (0, 18))
 ETCDCTL = Requirement("etcdctl", (3, 5))
 ETCDUTL = Requirement("etcdutl", (3, 5))
+ETCD = Requirement("etcd", (3, 5), "--version")
 
 
 async def find(requirement: Requirement, search_path: str) -> Program:

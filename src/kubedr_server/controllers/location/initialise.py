@@ -37,6 +37,7 @@ _OF_ONE_REPOSITORY: Final = (
     "next_check_time",
     "next_prune_time",
     "catalogue_run",
+    "catalogue_time",
 )
 """Fields of the status that say nothing of another repository."""
 

@@ -132,7 +132,7 @@ def _figures(task: Task, state: LocationState, run: Run, report: Report) -> dict
                 "locks": result.health.locks,
             }
         if state.comparison is not None and state.comparison.compared:
-            fields["catalogue_run"] = run.uid
+            fields |= {"catalogue_run": run.uid, "catalogue_time": whole_second(report.time)}
         if result.repository_id and location.status.repository_id not in {None, result.repository_id}:
             fields |= {"repository_id": result.repository_id, "check_part": None, "check_parts": None}
         return fields

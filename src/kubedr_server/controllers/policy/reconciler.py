@@ -22,6 +22,7 @@ from kubedr_server.controllers.policy.record import ID_LENGTHS, Slot, is_record_
 from kubedr_server.controllers.policy.state import PolicyState, Untold
 from kubedr_server.controllers.reconciler import Context, outcome, read
 from kubedr_server.controllers.run import Run, confirm, remembered, runs_of
+from kubedr_server.controllers.settings import FOREIGN_LABEL
 from kubedr_server.kube import errors
 from kubedr_server.kube.cache import Key
 from kubedr_server.kube.resources import (
@@ -116,9 +117,13 @@ class PolicyReconciler:
         recorded: tuple[datetime, ...] = ()
         if since is not None and since < self._since:
             found = self._context.cluster.by(METADATA_BACKUP_RECORDS, POLICY, scoped(key.namespace, key.name))
-            times = [(record.get("status") or {}).get("backupTime") for record in found]
+            times = [
+                (record.get("status") or {}).get("backupTime")
+                for record in found
+                if FOREIGN_LABEL not in (record["metadata"].get("labels") or {})
+            ]
             recorded = tuple(datetime.fromisoformat(time) for time in times if time)
-        seen_at = ((location or {}).get("status") or {}).get("lastHealthTime")
+        seen_at = ((location or {}).get("status") or {}).get("catalogueTime")
         return missed.Seen(
             missed.times_of(known, cronjob),
             self._since,
