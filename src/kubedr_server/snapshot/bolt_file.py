@@ -15,6 +15,12 @@ from kubedr_server.snapshot import pages
 from kubedr_server.snapshot.errors import CorruptPageError, NotASnapshotError
 from kubedr_server.snapshot.pages import Meta
 
+_KEEP_MAPPED = 4 << 20
+"""How much is read before the pages go back to the page cache: then they are not this process's memory.
+
+The kernel maps up to sixteen pages around the one that is read, so this becomes several times as much.
+"""
+
 MAX_DEPTH = 64
 """A tree this deep would hold more keys than a file can; deeper means a loop or damage."""
 
@@ -42,6 +48,7 @@ class BoltFile:
             if length < 2 * pages.META_SIZE:
                 raise NotASnapshotError(f"{path.name} is {length} bytes long: too short for a bbolt file")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._mapped = 0
         self._length = length if size is None else min(size, length)
         try:
             self.meta = self._choose_meta(path.name)
@@ -111,6 +118,7 @@ class BoltFile:
             if not 2 <= number < limit or visited > limit:
                 raise CorruptPageError(number, "out of range, or part of a loop")
             _, flags, count, overflow = header(self._map, number * size)
+            self._touch(size)
             if flags & pages.LEAF:
                 total += count
             elif flags & pages.BRANCH:
@@ -167,7 +175,15 @@ class BoltFile:
             if self._seen[each >> 3] & (1 << (each & 7)):
                 raise CorruptPageError(each, "used twice")
             self._seen[each >> 3] |= 1 << (each & 7)
-        return flags, count, self._map[start : start + (overflow + 1) * size]
+        length = (overflow + 1) * size
+        self._touch(length)
+        return flags, count, self._map[start : start + length]
+
+    def _touch(self, length: int) -> None:
+        self._mapped += length
+        if self._mapped > _KEEP_MAPPED:
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._mapped = length
 
     def _children(self, number: int, count: int, page: bytes) -> list[int]:
         if not count:

@@ -4,81 +4,144 @@ Two things are stored anew in each backup: the segments that a record came into 
 entry for every file there is (about 46 bytes each: restic notes inodes and change times, so a directory's
 listing is new each time). The rules below were found by measuring; see docs/design/snapshot-format.md.
 
-- Records of one resource change at one pace: each resource is a stream of segments of its own.
-- Leases are renewed every few seconds, and a deletion's own record goes with the next compaction. Nothing of
-  them is the same in the next backup, so they are kept from all else, in large segments that compress well.
-- Events come and go in order, so there larger segments lose nothing.
-- Everything else: about four records a segment; more when there are hundreds of thousands of records.
+- What is newer than etcd's last compaction: nothing of it has gone away, it only grows at its end, and much
+  of it goes with the next compaction. It has large segments, in which versions of one object compress well.
+- Leases and the reports of nodes are written again within minutes, and a deletion's own record goes with the
+  next compaction: large segments of their own, each for a share of the keys.
+- All else is kept apart by resource, because a resource's objects change at one pace. Events come and go in
+  order, and configuration hardly changes: segments of some records. Of pods and all that is unknown a segment
+  has two; a record that is large has one for itself.
 """
 
 import zlib
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-RECORDS_PER_SEGMENT: Final = 4
+from kubedr_server.snapshot.mvcc import REVISION
+
 MANY_RECORDS: Final = 1 << 17
 """From here on, and at each fourfold, segments are four times as large: the number of files stays bounded."""
 
-LARGE_VALUE: Final = 32 * 1024
-"""A value of this size has a segment for itself: it would be the most of any other's cost."""
-
 MAX_SEGMENT_SIZE: Final = 2 << 20
 
-_SHORT_LIVED: Final = frozenset((b"leases", b"masterleases"))
-_IN_ORDER: Final = frozenset((b"events",))
-_SHORT_LIVED_FACTOR: Final = 256
-_IN_ORDER_FACTOR: Final = 4
-_STREAMS: Final = 255
-_SHORT_LIVED_STREAM: Final = 255
+_SHORT_LIVED: Final = frozenset((b"leases", b"masterleases", b"minions"))
+_STEADY: Final = frozenset(
+    (
+        b"apiextensions.k8s.io",
+        b"apiregistration.k8s.io",
+        b"clusterrolebindings",
+        b"clusterroles",
+        b"configmaps",
+        b"controllerrevisions",
+        b"namespaces",
+        b"persistentvolumeclaims",
+        b"persistentvolumes",
+        b"rolebindings",
+        b"roles",
+        b"secrets",
+        b"serviceaccounts",
+        b"services",
+    )
+)
+_RESOURCE_STREAMS: Final = 255
+_SHARES: Final = 8
+"""How many streams the short-lived records of a resource are spread over, by their keys."""
+
 _MAX_CACHED: Final = 4096
 
 
 class Stream(NamedTuple):
-    """Where a record belongs: a stream, and the bits of its hash that are 0 if it begins a segment."""
+    """Where a record belongs. It begins a segment if its checksum's bits in `mask` are 0, or it is large."""
 
     number: int
     mask: int
+    large: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """How many records a segment has on average, and from which size on a value has one for itself."""
+
+    records: int
+    large: int
+
+    def stream(self, number: int, factor: int) -> Stream:
+        large = min(self.large * factor, MAX_SEGMENT_SIZE)
+        return Stream(number, self.records * factor - 1, large)
+
+
+_TOGETHER: Final = _Rule(1024, MAX_SEGMENT_SIZE)
+_PODS: Final = _Rule(2, 4 << 10)
+_EVENTS: Final = _Rule(16, 32 << 10)
+_CONFIGURATION: Final = _Rule(16, 8 << 10)
+_OTHER: Final = _Rule(2, 8 << 10)
 
 
 class Placement:
-    """The rules for a database with so many records. The same record always goes to the same stream."""
+    """The rules for a database with so many records, compacted at a revision (0: never).
 
-    def __init__(self, records: int) -> None:
-        self.records_per_segment = RECORDS_PER_SEGMENT
+    Each record's place depends on itself only, so it is the same in the next backup.
+    """
+
+    def __init__(self, records: int, compacted: int) -> None:
+        self.factor = 1
         while records > MANY_RECORDS:
             records //= 4
-            self.records_per_segment *= 4
-        self.short_lived = self._stream(_SHORT_LIVED_STREAM, _SHORT_LIVED_FACTOR)
-        self._known: dict[bytes, Stream] = {}
+            self.factor *= 4
+        self._compacted = compacted.to_bytes(8, "big")
+        first = _RESOURCE_STREAMS
+        self._fresh = _TOGETHER.stream(first, 1)
+        self._deleted = self._spread(first + 1)
+        self._short_lived = {
+            resource: self._spread(first + 1 + _SHARES * index)
+            for index, resource in enumerate(sorted(_SHORT_LIVED), start=1)
+        }
+        self._known: dict[bytes, Stream | tuple[Stream, ...]] = {}
 
-    def of(self, record: bytes) -> Stream:
-        """Return the stream of a record that is no deletion. `record` is the value in the `key` bucket."""
-        family = family_of(record)
-        stream = self._known.get(family)
-        if stream is None:
-            if len(self._known) >= _MAX_CACHED:
-                self._known.clear()
-            stream = self._known[family] = self._choose(family)
+    def of(self, key: bytes, record: bytes) -> Stream:
+        """Return the stream of a record: its key and value in the `key` bucket."""
+        user_key = user_key_of(record)
+        if len(key) > REVISION.size:
+            return self._deleted[zlib.crc32(user_key) % _SHARES]
+        family = user_key[: user_key.find(b"/", user_key.find(b"/", 1) + 1)]
+        stream = self._known.get(family) or self._choose(family)
+        if not isinstance(stream, Stream):
+            return stream[zlib.crc32(user_key) % _SHARES]
+        return self._fresh if key[:8] > self._compacted else stream
+
+    def _choose(self, family: bytes) -> Stream | tuple[Stream, ...]:
+        """Return the stream, or several, of all keys that begin with the same two parts: `/registry/pods`.
+
+        A group's custom resources are one family. Keys of other programs may have any number of first parts.
+        """
+        if len(self._known) >= _MAX_CACHED:
+            self._known.clear()
+        resource = family.rpartition(b"/")[2]
+        stream: Stream | tuple[Stream, ...]
+        if resource in self._short_lived:
+            stream = self._short_lived[resource]
+        else:
+            rule = _OTHER
+            if resource in _STEADY:
+                rule = _CONFIGURATION
+            elif resource == b"events":
+                rule = _EVENTS
+            elif resource == b"pods":
+                rule = _PODS
+            stream = rule.stream(zlib.crc32(family) % _RESOURCE_STREAMS, self.factor)
+        self._known[family] = stream
         return stream
 
-    def _choose(self, family: bytes) -> Stream:
-        resource = family.rpartition(b"/")[2]
-        if resource in _SHORT_LIVED:
-            return self.short_lived
-        return self._stream(zlib.crc32(family) % _STREAMS, _IN_ORDER_FACTOR if resource in _IN_ORDER else 1)
-
-    def _stream(self, number: int, factor: int) -> Stream:
-        return Stream(number, self.records_per_segment * factor - 1)
+    @staticmethod
+    def _spread(first: int) -> tuple[Stream, ...]:
+        return tuple(_TOGETHER.stream(first + share, 1) for share in range(_SHARES))
 
 
-def family_of(record: bytes) -> bytes:
-    """Return the first two parts of a record's user key, such as `/registry/pods`; nothing if it has fewer.
-
-    Only looks: what is no KeyValue, or has a key of 16 kB and more, belongs to no family.
-    """
+def user_key_of(record: bytes) -> bytes:
+    """Return the key that a record is of. Only looks: what is no KeyValue has none, a long one is cut."""
     if len(record) < 3 or record[0] != 0x0A:
         return b""
     size, start = record[1], 2
     if size >= 0x80:
         size, start = size & 0x7F | record[2] << 7, 3
-    key = record[start : start + size]
-    return key[: key.find(b"/", key.find(b"/", 1) + 1)] if key.count(b"/", 1) >= 2 else b""
+    return record[start : start + size]

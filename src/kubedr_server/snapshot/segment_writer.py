@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kubedr_server.snapshot.mvcc import REVISION, parse_revision
-from kubedr_server.snapshot.placement import LARGE_VALUE, MAX_SEGMENT_SIZE, Placement
+from kubedr_server.snapshot.mvcc import parse_revision
+from kubedr_server.snapshot.placement import MAX_SEGMENT_SIZE, Placement
 from kubedr_server.snapshot.rebuild_script import RECORD_HEADER, directory_checksum, name_of
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -56,20 +56,15 @@ class SegmentWriter:
         Raises CorruptRecordError for a key that is no revision, OSError if a file cannot be written.
         """
         os.mkdir(f"{self._root}/{self._folder}", _DIRECTORY_MODE)  # noqa: PTH102 - as in `write_file`
-        placed, short_lived, opened = self._placement.of, self._placement.short_lived, self._open
-        pack, crc32, revision = RECORD_HEADER.pack, zlib.crc32, REVISION.size
+        placed, opened = self._placement.of, self._open
+        pack, crc32 = RECORD_HEADER.pack, zlib.crc32
         total = 0
         for key, value in records:
-            number, mask = placed(value) if len(key) == revision else short_lived
+            number, mask, large = placed(key, value)
             segment = opened.get(number)
             size = len(value)
             checksum = crc32(key)
-            if (
-                segment is None
-                or not checksum & mask
-                or segment.size >= MAX_SEGMENT_SIZE
-                or size >= LARGE_VALUE
-            ):
+            if segment is None or not checksum & mask or segment.size >= MAX_SEGMENT_SIZE or size >= large:
                 if segment is not None:
                     self._close(segment)
                 segment = opened[number] = self._begin(key, checksum)
@@ -77,7 +72,7 @@ class SegmentWriter:
             segment.size += size
             segment.records += 1
             total += 1
-            if size >= LARGE_VALUE:
+            if size >= large:
                 self._close(opened.pop(number))
         for segment in opened.values():
             self._close(segment)

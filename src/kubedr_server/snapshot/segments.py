@@ -19,7 +19,7 @@ from typing import Any, Final
 from kubedr_server.snapshot import rebuild_script, trailer
 from kubedr_server.snapshot.bolt_file import BoltFile, Bucket
 from kubedr_server.snapshot.errors import SegmentError
-from kubedr_server.snapshot.mvcc import KEY_BUCKET
+from kubedr_server.snapshot.mvcc import KEY_BUCKET, REVISION
 from kubedr_server.snapshot.placement import Placement
 from kubedr_server.snapshot.rebuild_script import RECORD_HEADER, RebuildError, Rebuilt
 from kubedr_server.snapshot.segment_writer import SegmentWriter, write_file
@@ -34,6 +34,8 @@ Progress = Callable[[int, int], None]
 
 _FILE_NAME: Final = re.compile(rb"[A-Za-z0-9_]{1,64}")
 _PROGRESS_EVERY: Final = 8192
+_META_BUCKET: Final = b"meta"
+_COMPACTED: Final = b"finishedCompactRev"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def write_segments(
     (directory / rebuild_script.BUCKETS).mkdir(mode=0o700)
     sizes: dict[str, int] = {}
     with BoltFile(snapshot, size - trailer.TRAILER_SIZE) as bolt:
+        compacted = _compacted_revision(bolt)
         buckets = list(bolt.buckets())
         counts = {bucket.name: bolt.count(bucket) for bucket in buckets}
         told = _Told(progress, sum(counts.values()))
@@ -78,8 +81,8 @@ def write_segments(
         for index, bucket in enumerate(buckets):
             records = told.count(bolt.records(bucket))
             if bucket.name == KEY_BUCKET:
-                placement = Placement(counts[bucket.name])
-                content["recordsPerSegment"] = placement.records_per_segment
+                placement = Placement(counts[bucket.name], compacted)
+                content["placement"] = {"compacted": compacted, "factor": placement.factor}
                 written = SegmentWriter(str(directory), "key", placement, sizes).write(records)
             else:
                 written = _write_bucket(directory, bucket, index, records, sizes)
@@ -132,6 +135,15 @@ class _Told:
             if self._progress and not self.done % _PROGRESS_EVERY:
                 self._progress(self.done, self._total)
             yield record
+
+
+def _compacted_revision(bolt: BoltFile) -> int:
+    """Return the revision that etcd has compacted to; 0 if it never has."""
+    for bucket in list(bolt.buckets()):
+        if bucket.name == _META_BUCKET:
+            found = dict(bolt.records(bucket)).get(_COMPACTED, b"")
+            return int.from_bytes(found[:8], "big") if len(found) == REVISION.size else 0
+    return 0
 
 
 def _write_bucket(
