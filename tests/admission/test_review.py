@@ -392,15 +392,14 @@ async def test_what_is_not_there_yet_is_a_warning(
     assert response.get("warnings") == warnings
 
 
-@pytest.mark.parametrize("cluster", [FakeCluster(fails=True), FakeCluster(delay=60), None])
+@pytest.mark.parametrize("cluster", [FakeCluster(fails=True), FakeCluster(delay=3600), None])
 async def test_an_api_server_that_does_not_answer_is_never_a_reason_to_refuse(
     cluster: FakeCluster | None,
 ) -> None:
     request = review.read(*review.parse(json.dumps(review_of(policy())).encode()))
-    started = asyncio.get_running_loop().time()
-    answer = await Judge(cluster, reference_timeout=0.2).validate(request, 5.0)
+    async with asyncio.timeout(60):
+        answer = await Judge(cluster, reference_timeout=0.2).validate(request, 5.0)
     assert answer["response"] == {"uid": "uid-1", "allowed": True}
-    assert asyncio.get_running_loop().time() - started < 2
 
 
 async def test_nothing_is_looked_up_for_a_change_outside_the_spec() -> None:
