@@ -21,12 +21,17 @@ pytestmark = pytest.mark.storage
 @pytest.fixture(scope="module")
 def snapshot(etcd_server: EtcdServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with etcd_server.client() as client:
-        for index in range(1500):
-            kind = ("pods", "leases", "example.com/widgets")[index % 3]
-            client.put(f"/registry/{kind}/default/{index % 700}", bytes([index % 256]) * (index % 900))
+        for start in range(0, 600, 100):
+            client.put_all(
+                (
+                    f"/registry/{('pods', 'leases', 'example.com/widgets')[index % 3]}/{index % 83}",
+                    bytes(index),
+                )
+                for index in range(start, start + 80)
+            )
         client.put("/registry/configmaps/default/large", bytes(1_400_000))
         client.put("/registry/configmaps/default/empty", b"")
-    etcd_server.etcdctl("del", "/registry/pods/default/3")
+    etcd_server.etcdctl("del", "/registry/pods/3")
     path = tmp_path_factory.mktemp("snapshot") / "etcd-snapshot.db"
     etcd_server.etcdctl("snapshot", "save", str(path))
     return path
@@ -55,8 +60,6 @@ def test_the_rebuilt_file_has_the_originals_hash_and_is_the_same_each_time(
     segments.write_segments(tmp_path / "one.db", again, sha256=rebuilt.sha256)
     assert segments.rebuild(again, tmp_path / "two.db") == rebuilt
     assert (tmp_path / "two.db").read_bytes() == (tmp_path / "one.db").read_bytes()
-    argv = ["snapshot", "restore", str(tmp_path / "one.db"), "--data-dir", str(tmp_path / "data")]
-    subprocess.run([str(program("etcdutl")), *argv], check=True, capture_output=True)
 
 
 def test_the_program_in_a_backup_needs_nothing_but_python(

@@ -293,9 +293,8 @@ def _check_names(root: str, buckets: list[dict[str, Any]]) -> None:
                 raise RebuildError(MANIFEST, f"names {name!r}, which is no name for a file here")
     files = {bucket["file"] for bucket in buckets if "file" in bucket}
     folders = {bucket["folder"] for bucket in buckets if "folder" in bucket}
-    _compare_names(root, "", {MANIFEST, *folders} | ({BUCKETS} if files else set()), {CHECKSUM})
-    if files:
-        _compare_names(root, BUCKETS, files, set())
+    _compare_names(root, "", {MANIFEST, BUCKETS, *folders}, {CHECKSUM})
+    _compare_names(root, BUCKETS, files, set())
 
 
 def _compare_names(root: str, folder: str, needed: Iterable[str], allowed: Iterable[str]) -> None:
