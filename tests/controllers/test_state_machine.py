@@ -33,7 +33,7 @@ from support.model_world import Model, Policy, Run, differences
 from support.simulated_world import NAMESPACE, Server, SimulatedWorld, simulated_world
 from support.simulation import Simulation, SimulationLoop, simulation
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(400)]
 
 POLICIES = st.sampled_from(["daily", "nightly"])
 LOCATIONS = st.sampled_from(["minio", "second"])
