@@ -75,7 +75,7 @@ def test_a_stopped_backup_removes_its_lock_and_its_files_and_says_so(slow_pod: R
         assert time.monotonic() < end, "restic took no lock"
         time.sleep(0.05)
     running.process.terminate()
-    ended = running.end(60)
+    ended = running.end()
     assert ended.result.reason is Reason.CANCELLED
     assert ended.exit_code == EXIT_CODES[Reason.CANCELLED]
     assert ended.result.message == "The run was stopped by SIGTERM before it was done."

@@ -52,7 +52,7 @@ class RunningRunner:
         self._started = time.monotonic()
         self._log = ""
 
-    def wait_for(self, words: str, seconds: float = 30) -> None:
+    def wait_for(self, words: str, seconds: float = 120) -> None:
         """Wait until the log has a line with these words."""
         assert self.process.stderr is not None
         end = time.monotonic() + seconds
@@ -78,7 +78,7 @@ class RunningRunner:
         rows = [line.strip().split(None, 1) for line in listed]
         return [row[1] for row in rows if len(row) == 2 and row[0] != str(self.process.pid)]
 
-    def end(self, seconds: float = 60) -> Ended:
+    def end(self, seconds: float = 300) -> Ended:
         """Wait for the end."""
         stdout, stderr = self.process.communicate(timeout=seconds)
         log = self._log + stderr + stdout
