@@ -115,6 +115,8 @@ in brackets the least and the most of all rounds.
   hundred of them, and the median of all hundreds. Another process sends large reviews, the next as soon as
   one is answered. Their size is the history of field managers: many small keys, the slowest to parse. What
   KubeDR starts to read them runs on the server's core, too.
+- Where other programs use much of the machine, p99 at a low rate tells more of them than of the server, and
+  the comparison with large reviews is worth little: measure it where nothing else runs.
 - The generator is no bottleneck while its load is clearly below 100 %.
 - KubeDR keeps idle connections for {keep_alive} s, the API server for 90 s: the side that sends is the one
   that closes, so no request meets a closed connection.
