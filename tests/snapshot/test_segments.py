@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kubedr_server.contract import SEGMENTS_FOLDER
 from kubedr_server.snapshot import segments, trailer
 from kubedr_server.snapshot.errors import SegmentError
 from kubedr_server.snapshot.mvcc import REVISION
@@ -66,9 +67,9 @@ def test_the_program_in_a_backup_needs_nothing_but_python(
     snapshot: Path, written: Path, tmp_path: Path
 ) -> None:
     restored = tmp_path / "restored"
-    shutil.copytree(written, restored / segments.FOLDER)
+    shutil.copytree(written, restored / SEGMENTS_FOLDER)
     (restored / "rebuild.py").write_bytes(segments.rebuild_program())
-    argv = [sys.executable, "-I", "rebuild.py", segments.FOLDER, "etcd-snapshot.db"]
+    argv = [sys.executable, "-I", "rebuild.py", SEGMENTS_FOLDER, "etcd-snapshot.db"]
     told = subprocess.run(argv, cwd=restored, check=True, capture_output=True, text=True, env={}).stdout
     assert status(restored / "etcd-snapshot.db") == status(snapshot)
     assert told.split()[0] == segments.rebuild(written, tmp_path / "again.db").sha256

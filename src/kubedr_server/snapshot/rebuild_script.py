@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Puts an etcd snapshot together again from the segments of a backup.
 
-This file lies in every backup as `recovery/rebuild.py`. It needs Python 3.9 or newer and nothing else: no
+This file lies in every backup as `recovery/rebuild.py`. It needs Python 3.8 or newer and nothing else: no
 package, and nothing of the program that made the backup. In a directory with restored files:
 
-    python3 rebuild.py etcd-snapshot etcd-snapshot.db
+    python3 -I recovery/rebuild.py etcd-segments etcd-snapshot.db
 
 Then `etcdutl snapshot status etcd-snapshot.db` prints the hash that the original had, and
 `etcdutl snapshot restore etcd-snapshot.db --data-dir …` makes an etcd of it.
@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush, heapreplace
 from struct import Struct
 from struct import error as struct_error
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 FORMAT = "kubedr-segments"
 FORMAT_VERSION = 1
@@ -39,8 +39,10 @@ BUCKETS = "buckets"
 RECORD_HEADER = Struct("<HI")
 """Before each record: the sizes of its key and of its value."""
 
-Record = tuple[bytes, bytes]
-Progress = Callable[[int, int], None]
+if TYPE_CHECKING:  # Python 3.8 cannot do this when it runs.
+    Record = tuple[bytes, bytes]
+    Progress = Callable[[int, int], None]
+
 _PROGRESS_EVERY = 8192
 
 

@@ -24,10 +24,7 @@ from kubedr_server.snapshot.placement import Placement
 from kubedr_server.snapshot.rebuild_script import RECORD_HEADER, RebuildError, Rebuilt
 from kubedr_server.snapshot.segment_writer import SegmentWriter, write_file
 
-__all__ = ["FOLDER", "SegmentsManifest", "rebuild", "write_segments"]
-
-FOLDER: Final = "etcd-snapshot"
-"""The directory's name in a backup, beside `recovery/` with the rebuild script."""
+__all__ = ["SegmentsManifest", "rebuild", "write_segments"]
 
 Progress = Callable[[int, int], None]
 """Called now and then with the records done and the records in total."""
