@@ -72,7 +72,8 @@ and the most. Compare the ratios: the absolute figures are of one machine.
 
 _TABLE = """## {title}
 
-A snapshot file of {snapshot} MB; in ten minutes {operations:,} writes, which leave {records} new records.
+{count} backups after the first, of a snapshot file of {snapshot} MB. In ten minutes {operations:,} writes leave
+{records} new records.
 
 | KubeDR compared with plain | measured | target |
 |---|---|---|
@@ -118,6 +119,7 @@ def table(figures: Figures) -> str:
     )
     return _TABLE.format(
         title=title,
+        count=len(rounds),
         snapshot=f"{rounds[-1].snapshot_size / _MB:.0f}",
         operations=figures.operations,
         records=_each(rounds, lambda one: one.records, "{:,.0f}"),
