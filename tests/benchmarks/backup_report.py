@@ -72,8 +72,8 @@ and the most. Compare the ratios: the absolute figures are of one machine.
 
 _TABLE = """## {title}
 
-{count} backups after the first, of a snapshot file of {snapshot} MB. In ten minutes {operations:,} writes leave
-{records} new records.
+{count} backups after the first, of a snapshot file of {snapshot} MB. In ten minutes {operations:,} writes
+leave {records} new records.
 
 | KubeDR compared with plain | measured | target |
 |---|---|---|
