@@ -127,6 +127,8 @@ async def test_ctrl_c_is_130_and_the_backup_goes_on(kubeconfig: Path, world: Wor
         *(sys.executable, "-m", "kubedr_server", "backup", "nightly", "--wait"),
         *("--kubeconfig", str(kubeconfig)),
         stderr=asyncio.subprocess.PIPE,
+        # A shell that runs the tests in the background has it ignored, and processes inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         async with asyncio.timeout(60):
