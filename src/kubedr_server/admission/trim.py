@@ -49,7 +49,6 @@ def _refuse(constant: str) -> NoReturn:
 
 def main() -> None:
     """Trim the review on standard input; ends with an error for what is not JSON."""
-    os.nice(19)  # the small reviews go first
     gc.disable()  # nothing made here is garbage before the end
     trimmed = trim(json.loads(sys.stdin.buffer.read(), parse_constant=_refuse))
     sys.stdout.buffer.write(json.dumps(trimmed, separators=(",", ":")).encode())
