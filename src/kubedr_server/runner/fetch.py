@@ -50,11 +50,11 @@ async def fetch(
         )
     snapshot, nodes = await restic.list_files(snapshot_id)
     layout = layout_named(snapshot.tag(TAG_FORMAT) or FileLayout.name)
-    needed = sum(node.size for node in nodes)
+    stored = needed = sum(node.size for node in nodes)
     if layout.name != FileLayout.name:
         needed += int(snapshot.tag(TAG_SIZE) or 0)  # the file that is put together of the parts
     require_space(needed, f"Snapshot {snapshot_id[:8]}")
-    log.tell(f"Restoring snapshot {snapshot_id[:8]} of {snapshot.time:%Y-%m-%d %H:%M} UTC ({size(needed)})")
+    log.tell(f"Restoring snapshot {snapshot_id[:8]} of {snapshot.time:%Y-%m-%d %H:%M} UTC ({size(stored)})")
     await restic.restore(snapshot_id, target)
     database = await layout.rebuild(target)
     proof = await prove(database, etcdutl, search_path)
