@@ -300,7 +300,7 @@ def test_a_good_backup_becomes_a_record_a_status_and_an_event() -> None:
         "lastJob": "uid-of-nightly-1",
     }
     assert conditions_of(decision)["BackupSucceeded"] == ("True", "Succeeded", "all is well")
-    assert decision.events == (Announcement("Normal", "BackupSucceeded", "all is well"),)
+    assert decision.events == (Announcement("Normal", "BackupSucceeded", "all is well", "uid-of-nightly-1"),)
     assert decision.after == (Merge(JOBS, NAMESPACE, "nightly-1", MARK),)
     assert decision.counted == told.report
 
@@ -314,7 +314,9 @@ def test_a_failed_backup_is_told_and_keeps_the_last_good_one() -> None:
     assert (status.backup_status, status.backup_error_message) == ("Failed", "etcd does not answer")
     assert (status.consecutive_failures, status.mbr_name) == (3, "mbr-00000001")
     assert conditions_of(decision)["Ready"] == ("False", "EtcdUnreachable", "etcd does not answer")
-    assert decision.events == (Announcement("Warning", "BackupFailed", "etcd does not answer"),)
+    assert decision.events == (
+        Announcement("Warning", "BackupFailed", "etcd does not answer", "uid-of-nightly-1"),
+    )
 
 
 def test_a_backup_that_was_told_before_the_process_ended_is_not_counted_again() -> None:

@@ -79,7 +79,7 @@ def test_the_snapshot_goes_first() -> None:
 def test_the_finalizer_goes_last(run: Run, text: str) -> None:
     message = f"snapshot {SNAPSHOT} {text}"
     assert decided(replace(STATE, run=run)) == Decision(
-        events=(Announcement("Normal", "DeleteSucceeded", message),), after=(RELEASED,)
+        events=(Announcement("Normal", "DeleteSucceeded", message, "deleted"),), after=(RELEASED,)
     )
 
 
@@ -144,7 +144,7 @@ def test_there_is_a_way_out_that_says_what_stays(state: DeletionState, why: str)
     message = f"snapshot {SNAPSHOT} stays in the repository: {why}"
     decision = decided(state)
     assert replace(decision, before=()) == Decision(
-        events=(Announcement("Normal", "SnapshotKept", message),), after=(RELEASED,)
+        events=(Announcement("Normal", "SnapshotKept", message, "kept"),), after=(RELEASED,)
     )
     assert keep(state.record, why) == replace(decision, before=())
 

@@ -120,6 +120,20 @@ async def test_an_event_that_the_cluster_forgot_is_written_anew(fake: FakeApi, f
     assert event["count"] == 1
 
 
+async def test_what_can_happen_only_once_is_one_event_whoever_says_it(
+    fake: FakeApi, fake_client: Client
+) -> None:
+    for _process in range(2):
+        async with recording(fake_client) as recorder:
+            for _ in range(2):
+                recorder.record(LOCATION, "Normal", "BackupSucceeded", "m", once="uid-of-the-job")
+                recorder.record(LOCATION, "Normal", "BackupSucceeded", "m", once="uid-of-the-job")
+                assert await recorder.flush()
+            recorder.record(LOCATION, "Normal", "BackupSucceeded", "m", once="uid-of-another")
+            assert await recorder.flush()
+    assert [event["count"] for event in events(fake)] == [1, 1]
+
+
 @pytest.mark.fault
 async def test_an_event_survives_a_server_that_is_down_for_a_while(
     fake: FakeApi, fake_client: Client

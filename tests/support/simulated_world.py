@@ -123,6 +123,7 @@ class Server:
         self.name = name
         self.process: Process = world.simulation.process(name)
         self.ready = asyncio.Event()
+        self.registry = CollectorRegistry()
         self.elector: LeaderElector | None = None
         self._world = world
         self._elects = elects
@@ -184,7 +185,7 @@ class Server:
         await manager.run(
             client,
             self._world.settings,
-            metrics=ControllerMetrics(CollectorRegistry()),
+            metrics=ControllerMetrics(self.registry),
             rng=self._rng,
             clock=lambda: simulation.now() + simulation.skew,
             ready=self.ready,

@@ -65,6 +65,8 @@ class Announcement:
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    once: str = ""
+    """What has happened, if it can happen only once: an interrupted decision is made again."""
 
 
 @dataclass(frozen=True)

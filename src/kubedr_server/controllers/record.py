@@ -117,7 +117,7 @@ def decide(state: DeletionState, settings: ControllerSettings, now: datetime) ->
 def keep(record: MetadataBackupRecord, why: str) -> Decision:
     """Return the decision to let the record go and leave its snapshot."""
     message = f"snapshot {_snapshot_id(record)} stays in the repository: {why}"
-    return _release(record, Announcement("Normal", EventReason.SNAPSHOT_KEPT, message))
+    return _release(record, Announcement("Normal", EventReason.SNAPSHOT_KEPT, message, "kept"))
 
 
 def _let_go(record: MetadataBackupRecord, location: BackupLocation) -> tuple[Write, ...]:
@@ -139,7 +139,7 @@ def _told(
     if report.succeeded or report.reason is Reason.SNAPSHOT_NOT_FOUND:
         text = "is deleted" if report.succeeded else "was not in the repository any more"
         message = f"snapshot {_snapshot_id(record)} {text}"
-        return _release(record, Announcement("Normal", EventReason.DELETE_SUCCEEDED, message))
+        return _release(record, Announcement("Normal", EventReason.DELETE_SUCCEEDED, message, "deleted"))
     failures = (record.status.consecutive_failures or 0) + 1
     wait = attempts.after(failures, luck)
     message = (

@@ -66,7 +66,7 @@ class Writer:
 
     def announce(self, obj: Mapping[str, Any], event: Announcement) -> None:
         """Record an Event of `obj`."""
-        self._recorder.record(obj, event.type, event.reason, event.message)
+        self._recorder.record(obj, event.type, event.reason, event.message, event.once)
 
     async def write(self, write: Write) -> dict[str, Any] | None:
         """Make one write, and return the object as it is now; None if it is gone."""

@@ -1,14 +1,17 @@
 """Events: what `kubectl describe` shows a person about an object.
 
 Recording never fails and never waits: events are for people, and no reconcile may end because one could
-not be written. The same event again raises the count of the one that is there.
+not be written. The same event again raises the count of the one that is there; but what can happen only once
+has a name that follows from it, so that it stands there once however often, and by whomever, it is said.
 """
 
 import asyncio
+import hashlib
 import logging
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
@@ -41,6 +44,8 @@ class _Same(NamedTuple):
     type: EventType
     reason: str
     message: str
+    once: str
+    """What has happened, if it can happen only once."""
 
 
 @dataclass
@@ -48,6 +53,9 @@ class _Pending:
     """How often an event happened since it was last written."""
 
     reference: dict[str, Any]
+    suffix: str
+    """The end of its name, if it is a new one: the same at each attempt to write it."""
+
     first: datetime
     last: datetime
     count: int = 1
@@ -87,14 +95,15 @@ class EventRecorder:
         type: EventType,  # noqa: A002 - the field's name in Kubernetes
         reason: str,
         message: str,
+        once: str = "",
     ) -> None:
         """Record that `reason` happened to `obj`: an object, or an ObjectReference to one.
 
         `reason` is one CamelCase word, `message` a sentence without secrets; more than 1024 bytes are cut.
-        Never raises.
+        `once` names what can happen only once, such as the end of a Job by its uid. Never raises.
         """
         try:
-            self._record(obj, type, reason, message)
+            self._record(obj, type, reason, message, once)
         except Exception:
             logger.exception("event %s is not recorded", reason)
 
@@ -117,7 +126,7 @@ class EventRecorder:
             return False
         return True
 
-    def _record(self, obj: Mapping[str, Any], type_: EventType, reason: str, message: str) -> None:
+    def _record(self, obj: Mapping[str, Any], type_: EventType, reason: str, message: str, once: str) -> None:
         reference = _reference(obj)
         same = _Same(
             reference.get("apiVersion", ""),
@@ -128,18 +137,25 @@ class EventRecorder:
             type_,
             reason,
             _cut(message),
+            once,
         )
         now = self.now()
         if (pending := self._pending.get(same)) is not None:
-            pending.count += 1
-            pending.last = now
+            if not once:
+                pending.count += 1
+                pending.last = now
             return
         if len(self._pending) >= _PENDING:
             logger.warning("too many events: %s on %s %s is dropped", reason, same.kind, same.name)
             return
-        self._pending[same] = _Pending(reference, now, now)
+        self._pending[same] = _Pending(reference, self._suffix(same), now, now)
         self._idle.clear()
         self._work.set()
+
+    def _suffix(self, same: _Same) -> str:
+        if not same.once:
+            return f".{self.rng.getrandbits(64):016x}"
+        return f".{hashlib.sha256(f'{same.uid}/{same.reason}/{same.once}'.encode()).hexdigest()[:16]}"
 
     async def _deliver(self, same: _Same, pending: _Pending) -> None:
         """Write one event; give up after a few attempts."""
@@ -165,6 +181,8 @@ class EventRecorder:
     async def _write(self, same: _Same, pending: _Pending) -> None:
         namespace = same.namespace or "default"
         if (written := self._written.get(same)) is not None:
+            if same.once:
+                return
             count = written.count + pending.count
             change = {"count": count, "lastTimestamp": _time(pending.last)}
             try:
@@ -175,29 +193,30 @@ class EventRecorder:
                 written.count = count
                 self._written.move_to_end(same)
                 return
-        suffix = f".{self.rng.getrandbits(64):016x}"
-        name = same.name[: _MAX_NAME - len(suffix)].rstrip(".-") + suffix
-        await self.client.create(
-            EVENTS,
-            {
-                "apiVersion": "v1",
-                "kind": "Event",
-                "metadata": {"namespace": namespace, "name": name},
-                "involvedObject": pending.reference,
-                "type": same.type,
-                "reason": same.reason,
-                "message": same.message,
-                "source": {"component": COMPONENT},
-                "reportingComponent": COMPONENT,
-                "reportingInstance": self.instance,
-                "firstTimestamp": _time(pending.first),
-                "lastTimestamp": _time(pending.last),
-                "count": pending.count,
-            },
-        )
+        name = same.name[: _MAX_NAME - len(pending.suffix)].rstrip(".-") + pending.suffix
+        # One that exists is an attempt whose answer was lost, or another process has said it before.
+        with suppress(errors.AlreadyExists):
+            await self.client.create(EVENTS, self._event(same, pending, namespace, name))
         self._written[same] = _Written(name, pending.count)
         while len(self._written) > _REMEMBERED:
             self._written.popitem(last=False)
+
+    def _event(self, same: _Same, pending: _Pending, namespace: str, name: str) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"namespace": namespace, "name": name},
+            "involvedObject": pending.reference,
+            "type": same.type,
+            "reason": same.reason,
+            "message": same.message,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self.instance,
+            "firstTimestamp": _time(pending.first),
+            "lastTimestamp": _time(pending.last),
+            "count": pending.count,
+        }
 
 
 def _reference(obj: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from kubedr_server.kube.resources import (
 from kubedr_server.local.api import faults
 from kubedr_server.local.api.faults import Condition, Fault
 from support.kubedr_world import is_told, ready, snapshot
-from support.simulated_world import Server, SimulatedWorld, in_simulation
+from support.simulated_world import NAMESPACE, Server, SimulatedWorld, in_simulation
 from support.simulation import Seen
 
 pytestmark = pytest.mark.fault
@@ -90,6 +91,75 @@ def earliest_repetition(writes: list[Seen]) -> float:
             gaps.append(seen.at - last[key])
         last[key] = seen.at
     return min(gaps)
+
+
+def marks_a_job(method: str, path: str, _query: Mapping[str, str]) -> bool:
+    """Whether a request marks a Job as told."""
+    return method == "PATCH" and "/jobs/" in path
+
+
+@pytest.mark.parametrize("trouble", [{"error": faults.conflict()}, {"cut": True}], ids=["409", "cut"])
+@in_simulation
+async def test_a_backup_is_told_and_counted_once_though_its_job_cannot_be_marked(
+    world: SimulatedWorld, trouble: dict[str, Any]
+) -> None:
+    server = Server(world, "server")
+    await server.start()
+    await world.ready_policy()
+    world.simulation.faults.add(Fault(marks_a_job, **trouble))
+    await world.fail(await world.job_from_cronjob("run-1"))
+    await asyncio.sleep(60)
+    assert not is_told(await world.get(JOBS, "run-1"))
+    assert (await world.get(METADATA_BACKUP_POLICIES, "nightly"))["status"]["consecutiveFailures"] == 1
+    # The next server cannot know how far this one has come.
+    await server.crash()
+    server = Server(world, "next")
+    await server.start()
+    await asyncio.sleep(60)
+    world.simulation.faults.clear()
+    await world.becomes(JOBS, "run-1", is_told)
+    await world.back_up("run-2", snapshot(2))
+    await world.becomes(JOBS, "run-2", is_told)
+    for reason in ("BackupFailed", "BackupSucceeded"):
+        assert [event["count"] for event in await world.told(reason)] == [1]
+    labels = {"namespace": NAMESPACE, "policyName": "nightly"}
+    assert server.registry.get_sample_value("kubedr_num_successful_backups", labels) == 1
+
+
+@in_simulation
+async def test_a_backup_counts_once_its_job_can_be_marked(world: SimulatedWorld) -> None:
+    server = Server(world, "server")
+    await server.start()
+    await world.ready_policy()
+    world.simulation.faults.add(Fault(marks_a_job, times=3, error=faults.conflict()))
+    await world.back_up("run-1", snapshot(1))
+    await world.becomes(JOBS, "run-1", is_told)
+    await asyncio.sleep(60)
+    labels = {"namespace": NAMESPACE, "policyName": "nightly"}
+    for name in (
+        "kubedr_num_backups",
+        "kubedr_num_successful_backups",
+        "kubedr_backup_duration_seconds_count",
+    ):
+        assert server.registry.get_sample_value(name, labels) == 1, name
+
+
+@in_simulation
+async def test_a_deletion_is_told_once_though_the_finalizer_cannot_be_taken_away(
+    world: SimulatedWorld,
+) -> None:
+    await Server(world, "server").start()
+    await world.ready_policy()
+    await world.back_up("run-1", snapshot(1))
+    await world.becomes(JOBS, "run-1", is_told)
+
+    def takes_the_finalizer(method: str, path: str, _query: Mapping[str, str]) -> bool:
+        return method == "PATCH" and path.endswith("/mbr-00000001")
+
+    world.simulation.faults.add(Fault(takes_the_finalizer, times=5, error=faults.conflict()))
+    await world.client.delete(METADATA_BACKUP_RECORDS, NAMESPACE, "mbr-00000001")
+    await world.goes(METADATA_BACKUP_RECORDS, "mbr-00000001")
+    assert [event["count"] for event in await world.told("DeleteSucceeded")] == [1]
 
 
 @in_simulation

@@ -6,13 +6,14 @@ from typing import Any
 
 from kubedr_server.api.backup_location import BackupLocation
 from kubedr_server.api.conditions import ConditionType
-from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy
+from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy, MetadataBackupPolicyStatus
 from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
 from kubedr_server.api.names import RECORD_PREFIX, backup_cronjob_name, label_value
 from kubedr_server.contract import Operation
 from kubedr_server.controllers import conditions, jobs, retention
 from kubedr_server.controllers.cluster import POLICY, scoped
 from kubedr_server.controllers.decision import Object
+from kubedr_server.controllers.jobs import Report
 from kubedr_server.controllers.outcome import Done, Outcome
 from kubedr_server.controllers.policy import missed, tell
 from kubedr_server.controllers.policy.cronjob import Settled, settled
@@ -45,6 +46,9 @@ class PolicyReconciler:
         self._context = context
         self._metrics = metrics
         self._settled: dict[Key, Settled | None] = {}
+        self._uncounted: dict[Key, Report] = {}
+        """Outcomes that are being told: they count once the status has them, whatever fails in between."""
+
         self._since = context.clock()
 
     async def reconcile(self, key: Key) -> Outcome:
@@ -53,6 +57,7 @@ class PolicyReconciler:
         found = await read(context.cluster, METADATA_BACKUP_POLICIES, MetadataBackupPolicy, key)
         if found is None:
             self._settled.pop(key, None)
+            self._uncounted.pop(key, None)
             self._metrics.remove(key.namespace, key.name)
             return Done()
         policy = found.model
@@ -61,10 +66,13 @@ class PolicyReconciler:
             return Done()
         state = await self._gather(key, policy)
         decision = decide(state, context.settings.runner, context.clock())
+        if decision.counted is not None:
+            self._uncounted[key] = decision.counted
         applied = await context.writer.carry_out(decision, METADATA_BACKUP_POLICIES, found.raw)
         for wanted, answer in applied:
             self._settled[key] = settled(wanted, answer)
-        self._show(policy, decision)
+        self._count(key, decision.status)
+        self._show(key, decision)
         return outcome(decision)
 
     async def _gather(self, key: Key, policy: MetadataBackupPolicy) -> PolicyState:
@@ -192,16 +200,21 @@ class PolicyReconciler:
             record for record in _parsed(now.items) if record.spec.policy == key.name
         )
 
-    def _show(self, policy: MetadataBackupPolicy, decision: PolicyDecision) -> None:
-        namespace, name = policy.metadata.namespace, policy.metadata.name
-        report = decision.counted
-        if report is not None and report.result is not None and report.result.backup is not None:
+    def _count(self, key: Key, status: MetadataBackupPolicyStatus) -> None:
+        report = self._uncounted.get(key)
+        if report is None or status.last_job != report.job_uid:
+            return
+        del self._uncounted[key]
+        if report.result is not None and report.result.backup is not None:
             backup = report.result.backup
             self._metrics.succeeded(
-                namespace, name, size=backup.total_bytes_processed, seconds=backup.total_duration_secs
+                *key, size=backup.total_bytes_processed, seconds=backup.total_duration_secs
             )
-        elif report is not None:
-            self._metrics.failed(namespace, name)
+        else:
+            self._metrics.failed(*key)
+
+    def _show(self, key: Key, decision: PolicyDecision) -> None:
+        namespace, name = key
         status = decision.status
         self._metrics.observe(
             namespace,

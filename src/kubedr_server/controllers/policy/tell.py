@@ -1,8 +1,9 @@
 """How the outcome of one ended backup is told: record, status, Event, and last a mark on the Job.
 
-The mark says that all of it was done. Should the process end in between, the Job is told again:
-the record has a name that follows from the snapshot, and `status.lastJob` says that the status (with
-its count of failures) has this outcome already, so that nothing is told or counted twice.
+The mark says that all of it was done. Should the process end in between, or the mark not be written, the
+Job is told again: the names of the record and of the Event follow from what they tell, and `status.lastJob`
+says that the status (with its count of failures) has this outcome already, so that nothing is told or
+counted twice.
 """
 
 from dataclasses import dataclass
@@ -49,9 +50,9 @@ def tell(untold: Untold, policy: MetadataBackupPolicy, now: datetime) -> Told:
         {"metadata": {"uid": report.job_uid, "annotations": {TOLD_ANNOTATION: outcome}}},
     )
     event = (
-        Announcement("Normal", EventReason.BACKUP_SUCCEEDED, report.message)
+        Announcement("Normal", EventReason.BACKUP_SUCCEEDED, report.message, report.job_uid)
         if report.succeeded
-        else Announcement("Warning", EventReason.BACKUP_FAILED, report.message)
+        else Announcement("Warning", EventReason.BACKUP_FAILED, report.message, report.job_uid)
     )
     if policy.status.last_job == report.job_uid:
         return Told((), {}, (event,), (mark,), None)
