@@ -193,6 +193,7 @@ EXIT_CODES: Final[dict[Reason, int]] = {
     Reason.TARGET_NOT_EMPTY: 41,
     Reason.DISK_FULL: 42,
     Reason.NODE_FILES_UNREADABLE: 43,
+    Reason.DISK_FAILED: 44,
     Reason.PROGRAM_MISSING: 50,
     Reason.PROGRAM_TOO_OLD: 51,
     Reason.DEADLINE_EXCEEDED: 60,

@@ -12,7 +12,8 @@ import pytest
 from kubedr_server.api.conditions import Reason
 from kubedr_server.contract import EXIT_CODES, Env, Operation, RunResult
 from kubedr_server.runner.failure import RunFailureError
-from kubedr_server.runner.run import Outcome, Run, execute, require_space, scratch_directory
+from kubedr_server.runner.room import Room
+from kubedr_server.runner.run import Outcome, Run, execute, scratch_directory
 from kubedr_server.runner.settings import InitSettings, init_settings
 
 
@@ -51,7 +52,12 @@ async def break_down(settings: InitSettings, context: Run) -> Outcome:
 
 
 async def fill_the_disk(settings: InitSettings, context: Run) -> Outcome:
+    context.require_room(settings.run.scratch, 1, "A byte")
     raise OSError(errno.ENOSPC, "No space left on device", "/scratch/file")
+
+
+async def break_the_disk(settings: InitSettings, context: Run) -> Outcome:
+    raise OSError(errno.EIO, "Input/output error", "/scratch/file")
 
 
 async def sleep(settings: InitSettings, context: Run) -> Outcome:
@@ -71,7 +77,8 @@ def test_a_success_writes_its_result(environment: dict[str, str]) -> None:
     ("sequence", "reason", "message"),
     [
         (fail, Reason.REPOSITORY_LOCKED, "It is locked."),
-        (fill_the_disk, Reason.DISK_FULL, "No space left on the device (/scratch/file): make room there."),
+        (fill_the_disk, Reason.DISK_FULL, "No room was left on the disk (/scratch/file)"),
+        (break_the_disk, Reason.DISK_FAILED, "The disk fails (/scratch/file): Input/output error. Look at"),
         (sleep, Reason.DEADLINE_EXCEEDED, "The run was not done within its 0.2 seconds and was stopped"),
         (break_down, Reason.INTERNAL_ERROR, "The runner failed by a fault of its own (KeyError)"),
     ],
@@ -139,7 +146,7 @@ async def test_scratch_space_is_new_for_each_run_and_removed_after_it(environmen
 
 def test_too_little_space_is_told_with_both_numbers(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    require_space(tmp_path, 1, "A byte")
+    Room(tmp_path, 1).require("A byte")
     with pytest.raises(RunFailureError, match=r"needs \d+\.\d \w+ in .*, and \d+\.\d \w+ are free") as caught:
-        require_space(tmp_path, free * 2, "A large snapshot")
+        Room(tmp_path, free * 2).require("A large snapshot")
     assert caught.value.reason is Reason.DISK_FULL

@@ -214,6 +214,9 @@ class Reason(StrEnum):
     DISK_FULL = "DiskFull"
     """A disk has no room left."""
 
+    DISK_FAILED = "DiskFailed"
+    """A disk gives I/O errors, or takes no writes."""
+
     SETTING_MISSING = "SettingMissing"
     """A setting or a Secret's key is missing in the pod."""
 

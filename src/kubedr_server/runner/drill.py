@@ -24,7 +24,7 @@ from kubedr_server.runner.process import Finished, run
 from kubedr_server.runner.programs import Program
 from kubedr_server.runner.recovery import BACKUP
 from kubedr_server.runner.repository import open_repository
-from kubedr_server.runner.run import Outcome, Run, require_space, scratch_directory
+from kubedr_server.runner.run import Outcome, Run, scratch_directory
 from kubedr_server.runner.settings import DrillSettings
 from kubedr_server.snapshot.objects import DEFAULT_PREFIX, OTHER, take_inventory
 
@@ -59,7 +59,9 @@ async def drill(settings: DrillSettings, context: Run) -> Outcome:
                 settings.run.search_path,
                 context.log,
                 # The files, and a database of the same size made of them.
-                lambda needed, what: require_space(settings.run.scratch, 2 * needed + _MARGIN_BYTES, what),
+                lambda needed, what: context.require_room(
+                    settings.run.scratch, 2 * needed + _MARGIN_BYTES, what
+                ),
             )
         place = directory / "etcd"
         place.mkdir(mode=0o700)

@@ -1,6 +1,7 @@
 """Takes the snapshot: a stream that may be long, may stall, and may break."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,8 @@ from kubedr_server.runner.log import Log, size
 
 STALL_SECONDS: Final = 60.0
 _WATCH_SECONDS: Final = 5.0
+_FULL: Final = "no space left on device|disk quota exceeded|file too large"
+_BROKEN: Final = "input/output error|read-only file system"
 
 
 async def save(
@@ -20,8 +23,8 @@ async def save(
 ) -> None:
     """Write a snapshot to `path`; progress is logged.
 
-    RunFailureError: EtcdSnapshotFailed if etcd breaks it off, or nothing comes for `stall_seconds`; DiskFull;
-    or what `Etcd.diagnose` finds, such as certificates that were changed meanwhile.
+    RunFailureError: EtcdSnapshotFailed if etcd breaks it off, or nothing comes for `stall_seconds`; DiskFull
+    or DiskFailed; or what `Etcd.diagnose` finds, such as certificates that were changed meanwhile.
     """
     saving = asyncio.ensure_future(_save(etcdctl, etcd, member, path))
     watching = asyncio.ensure_future(_watch(path, member.db_size, log, stall_seconds))
@@ -47,10 +50,18 @@ async def _save(etcdctl: Etcdctl, etcd: Etcd, member: Member, path: Path) -> Non
     finished = await etcdctl.stream("snapshot", "save", str(path), endpoint=member.endpoint)
     if finished.returncode == 0:
         return
-    if "no space left on device" in finished.stderr or "file too large" in finished.stderr:
+    # The words of this machine's system about this file, and not etcd's about its own disk.
+    disk = re.search(rf"{re.escape(str(path))}[^\s:]*: ({_FULL}|{_BROKEN})", finished.stderr)
+    if disk and re.fullmatch(_FULL, disk[1]):
         raise RunFailureError(
             Reason.DISK_FULL,
-            f"The snapshot of {size(member.db_size)} does not fit into {path.parent}: make room there.",
+            f"The snapshot of {size(member.db_size)} does not fit into {path.parent}: {disk[1]}.",
+        )
+    if disk:
+        raise RunFailureError(
+            Reason.DISK_FAILED,
+            f"The snapshot cannot be written to {path.parent}: {disk[1]}. Look at the log of the node's "
+            "kernel, and run it again on another node or volume.",
         )
     await etcd.diagnose(member.endpoint)
     raise RunFailureError(

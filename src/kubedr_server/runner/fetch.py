@@ -33,11 +33,11 @@ async def fetch(
     etcdutl: Program,
     search_path: str,
     log: Log,
-    require_space: Callable[[int, str], None],
+    require_room: Callable[[int, str], None],
 ) -> Fetched:
     """Restore the snapshot whose id begins with `wanted` into the directory `target`.
 
-    `require_space` is called with the bytes that it takes and its name, before anything is written. Raises
+    `require_room` is called with the bytes that it takes and its name, before anything is written. Raises
     RunFailureError: SnapshotNotFound, SnapshotCorrupt if what came back is not what was recorded, and what
     restic finds wrong.
     """
@@ -53,7 +53,7 @@ async def fetch(
     stored = needed = sum(node.size for node in nodes)
     if layout.name != FileLayout.name:
         needed += int(snapshot.tag(TAG_SIZE) or 0)  # the file that is put together of the parts
-    require_space(needed, f"Snapshot {snapshot_id[:8]}")
+    require_room(needed, f"Snapshot {snapshot_id[:8]}")
     log.tell(f"Restoring snapshot {snapshot_id[:8]} of {snapshot.time:%Y-%m-%d %H:%M} UTC ({size(stored)})")
     await restic.restore(snapshot_id, target)
     database = await layout.rebuild(target)

@@ -52,7 +52,8 @@ _FULL = re.compile(
     re.IGNORECASE,
 )
 _NOT_ITS_KEY = re.compile(r"config or key \w+ is damaged: ciphertext verification failed")
-_DISK = re.compile(r"no space left on device")
+_DISK_FULL = re.compile(r"no space left on device|disk quota exceeded|file too large")
+_DISK_FAILED = re.compile(r"input/output error|read-only file system")
 _LOCKED = re.compile(r"repository is already locked (?:exclusively )?by (PID \d+ on \S+ by \S+)")
 
 
@@ -162,8 +163,13 @@ def ended(returncode: int, message: str, endpoint: str, bucket: str, repository:
             f"restic was killed by signal {-returncode}, perhaps for want of memory: look at the pod's "
             "limits (spec.resources of the policy) and the node's log.",
         )
-    if _DISK.search(message):
-        return RunFailureError(Reason.DISK_FULL, f"restic found no space left: {one_line(message)[:300]}")
+    if _DISK_FULL.search(message):
+        return RunFailureError(Reason.DISK_FULL, f"restic found no room left: {one_line(message)[:300]}.")
+    if _DISK_FAILED.search(message):
+        return RunFailureError(
+            Reason.DISK_FAILED,
+            f"restic cannot use a disk: {one_line(message)[:300]}. Look at the log of the node's kernel.",
+        )
     known = diagnose(message, endpoint, bucket)
     if known is not None:
         return known

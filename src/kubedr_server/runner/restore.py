@@ -9,7 +9,7 @@ from kubedr_server.runner.fetch import fetch
 from kubedr_server.runner.log import size
 from kubedr_server.runner.repository import open_repository
 from kubedr_server.runner.restic import Restic
-from kubedr_server.runner.run import Outcome, Run, require_space, scratch_directory
+from kubedr_server.runner.run import Outcome, Run, scratch_directory
 from kubedr_server.runner.settings import RestoreSettings
 from kubedr_server.runner.target import Target
 
@@ -60,7 +60,7 @@ async def _bring(
         etcdutl,
         settings.run.search_path,
         context.log,
-        lambda needed, what: require_space(settings.target, needed + _MARGIN_BYTES, what),
+        lambda needed, what: context.require_room(settings.target, needed + _MARGIN_BYTES, what),
     )
     files, count = await asyncio.to_thread(_measure, target.files)
     return RestoreResult(

@@ -6,7 +6,6 @@ the deadline, a signal, a fault of the runner's own.
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
@@ -36,7 +35,8 @@ from kubedr_server.contract import (
     RunResult,
 )
 from kubedr_server.runner.failure import RunFailureError
-from kubedr_server.runner.log import Log, size
+from kubedr_server.runner.log import Log
+from kubedr_server.runner.room import Room, disk_failure
 from kubedr_server.runner.settings import RunSettings
 
 
@@ -57,6 +57,14 @@ class Run:
     log: Log
     warnings: list[str] = field(default_factory=list)
     repository_id: str | None = None
+    room: Room | None = None
+    """What was asked for before the run began to write."""
+
+    def require_room(self, directory: Path, needed: int, what_for: str) -> None:
+        """Fail (DiskFull) if a directory's file system has less than `needed` bytes free."""
+        room = Room(directory, needed)
+        room.require(what_for)
+        self.room = room
 
     def warn(self, message: str) -> None:
         """Tell of something that does not end the run: in the log and in the result."""
@@ -121,17 +129,6 @@ def remove_tree(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def require_space(directory: Path, needed: int, what_for: str) -> None:
-    """Fail (DiskFull) if a directory's file system has less than `needed` bytes free."""
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise RunFailureError(
-            Reason.DISK_FULL,
-            f"{what_for} needs {size(needed)} in {directory}, and {size(free)} are free: "
-            "make room there or give the volume more.",
-        )
-
-
 def write_result(result: RunResult, path: str | None, log: Log) -> None:
     """Write the result document to a file, or to standard output if none is named."""
     document = result.to_termination_message()
@@ -162,12 +159,12 @@ async def _run(
             outcome = await _with_deadline(settings.run.deadline_seconds, sequence(settings, context))
             message = outcome.message
         except RunFailureError as failure:
-            reason, message = failure.reason, failure.message
+            reason, message = _told(failure, context)
         except asyncio.CancelledError:
             reason = Reason.CANCELLED
             message = f"The run was stopped by {' and '.join(signals) or 'its caller'} before it was done."
         except OSError as error:
-            reason, message = _system_error(error)
+            reason, message = _told(disk_failure(error) or _refused(error), context)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end with a result
             log.fail("".join(traceback.format_tb(error.__traceback__)[-3:]))
             reason = Reason.INTERNAL_ERROR
@@ -241,11 +238,17 @@ def _stopped_by_signals() -> Iterator[list[str]]:
             loop.remove_signal_handler(number)
 
 
-def _system_error(error: OSError) -> tuple[Reason, str]:
+def _told(failure: RunFailureError, context: Run) -> tuple[Reason, str]:
+    if failure.reason is Reason.DISK_FULL and context.room is not None:
+        return failure.reason, f"{failure.message} {context.room.told()}"
+    return failure.reason, failure.message
+
+
+def _refused(error: OSError) -> RunFailureError:
     where = f" ({error.filename})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Reason.DISK_FULL, f"No space left on the device{where}: make room there."
-    return Reason.INTERNAL_ERROR, f"The system refused an operation: {error.strerror or error}{where}."
+    return RunFailureError(
+        Reason.INTERNAL_ERROR, f"The system refused an operation: {error.strerror or error}{where}."
+    )
 
 
 def _fresh(directory: Path) -> None:

@@ -32,7 +32,7 @@ from kubedr_server.runner.layout import Layout
 from kubedr_server.runner.log import size
 from kubedr_server.runner.programs import Program
 from kubedr_server.runner.proof import Proof, prove, prove_rebuilt, read_inventory
-from kubedr_server.runner.run import Run, require_space, utc_now
+from kubedr_server.runner.run import Run, utc_now
 from kubedr_server.runner.settings import BackupSettings
 from kubedr_server.runner.together import in_thread, together
 from kubedr_server.snapshot.objects import DEFAULT_PREFIX
@@ -164,7 +164,7 @@ async def _check_space(
     needed = layout.peak_bytes(chosen.member) + _RESTIC_SCRATCH_BYTES
     for source in sources:
         needed += await asyncio.to_thread(node_files.total_size, source)
-    require_space(
+    context.require_room(
         settings.run.scratch, needed, f"A snapshot of {size(chosen.member.db_size)} with the node's files"
     )
     context.log.tell(f"Scratch space: {size(needed)} at most")

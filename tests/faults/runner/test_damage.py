@@ -1,5 +1,8 @@
 """Damage on the way from etcd to the repository: never a success, and nothing is stored."""
 
+import os
+import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -12,14 +15,15 @@ from support.local_runner import LocalPod, wrapped
 pytestmark = [pytest.mark.storage, pytest.mark.fault]
 
 
-def assert_refused(pod: LocalPod, path: str, reason: Reason, words: str) -> None:
-    """Assert that a backup with these programs fails as told, and leaves nothing behind."""
+def assert_refused(pod: LocalPod, path: str, reason: Reason, words: str) -> str:
+    """Assert that a backup with these programs fails and leaves nothing behind; return the sentence."""
     ended = pod.here(Operation.BACKUP, {"PATH": path})
     assert ended.result.reason is reason, ended.log
     assert ended.exit_code == EXIT_CODES[reason]
-    assert words in ended.result.message
+    assert words.lower() in ended.result.message.lower()
     assert not list(Path(pod.settings[Env.REPOSITORY], "snapshots").iterdir())
     assert list(pod.scratch.iterdir()) == []
+    return ended.result.message
 
 
 @pytest.mark.parametrize(
@@ -80,11 +84,52 @@ def test_a_snapshot_of_an_older_revision_is_refused(
     assert_refused(pod, path, Reason.SNAPSHOT_STALE, "the member lags behind or is cut off")
 
 
-def test_a_disk_that_fills_up_is_told_and_nothing_is_left(pod: LocalPod, tmp_path: Path) -> None:
-    path = wrapped(
-        tmp_path / "programs",
-        "etcdctl",
-        "for file; do :; done\n"
-        'case "$*" in *"snapshot save"*) ln -s /dev/full "$file.part";; esac; real "$@"',
+BROKEN_DEVICE = "/proc/self/mem"
+"""Its beginning is the writer's own address 0, where nothing is: writing there is an I/O error."""
+
+FILES = {
+    "the stream": ("etcdctl", '"$file.part"'),
+    "the trial": ("etcdutl", '"${file%/*}/rebuilt.db.partial"'),
+}
+"""What writes a file to scratch space, and the file, which the script makes a link to a device."""
+
+
+def written_to(device: str, step: str, tmp_path: Path) -> str:
+    """Return a PATH with which a step's file is on a device."""
+    name, file = FILES[step]
+    # etcdutl's options follow on the file, and etcdctl's come first.
+    script = f'for file; do case "$file" in */snapshot.db) ln -s {device} {file};; esac; done; real "$@"'
+    return wrapped(tmp_path / "programs", name, script)
+
+
+@pytest.mark.parametrize("step", FILES)
+def test_a_disk_that_fills_up_is_told_with_what_is_needed_and_nothing_is_left(
+    pod: LocalPod, tmp_path: Path, step: str
+) -> None:
+    path = written_to("/dev/full", step, tmp_path)
+    message = assert_refused(pod, path, Reason.DISK_FULL, "no space left on device")
+    assert re.search(
+        r"needs up to [\d.]+ MiB in /\S+, and [\d.]+ \w+ are free there without its own", message
     )
-    assert_refused(pod, path, Reason.DISK_FULL, "does not fit into")
+
+
+@pytest.mark.parametrize("step", FILES)
+def test_a_disk_with_an_io_error_is_told_and_nothing_is_left(
+    pod: LocalPod, tmp_path: Path, step: str
+) -> None:
+    path = written_to(BROKEN_DEVICE, step, tmp_path)
+    assert_refused(pod, path, Reason.DISK_FAILED, "input/output error")
+
+
+def test_a_segment_that_does_not_fit_is_told_with_what_is_needed_and_nothing_is_left(
+    pod: LocalPod, etcd_server: EtcdServer, tmp_path: Path
+) -> None:
+    etcd_server.put("/registry/configmaps/default/large", os.urandom(600_000))
+    path = wrapped(tmp_path / "programs", "etcdctl", 'ulimit -S -f "$(ulimit -H -f)"; real "$@"')
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    try:
+        message = assert_refused(pod, path, Reason.DISK_FULL, "file too large")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "are free there without its own files" in message
