@@ -20,6 +20,7 @@ from kubedr_server.controllers.restore import RestoreReconciler
 from kubedr_server.controllers.runtime import Controller
 from kubedr_server.controllers.secrets import SecretReader
 from kubedr_server.controllers.settings import ControllerSettings
+from kubedr_server.controllers.turns import Turns
 from kubedr_server.controllers.writer import Writer
 from kubedr_server.kube import errors
 from kubedr_server.kube.client import Client
@@ -74,11 +75,11 @@ async def run(
     cluster = Cluster(client, settings.namespace, rng=rng, observer=metrics.informers)
     recorder = EventRecorder(client, identity, now=clock, rng=rng)
     context = Context(cluster, Writer(cluster, recorder), settings, clock, rng)
-    secrets = SecretReader(cluster)
+    secrets, turns = SecretReader(cluster), Turns(cluster)
     reconcilers: Sequence[Reconciler] = (
-        LocationReconciler(context, secrets, metrics.locations),
+        LocationReconciler(context, secrets, turns, metrics.locations),
         PolicyReconciler(context, metrics.backups),
-        RecordReconciler(context, secrets),
+        RecordReconciler(context, secrets, turns),
         RestoreReconciler(context, secrets),
     )
     refusals = Refusals(cluster, clock)

@@ -7,11 +7,9 @@ deletion of the whole namespace. Each says in an Event that the snapshot stays i
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from kubedr_server.api.backup_location import BackupLocation
 from kubedr_server.api.conditions import ConditionType, EventReason, Reason
@@ -27,21 +25,20 @@ from kubedr_server.controllers.location.state import location_secrets
 from kubedr_server.controllers.outcome import Done, Outcome
 from kubedr_server.controllers.reconciler import Context, Read, outcome, read
 from kubedr_server.controllers.restore import location_of
-from kubedr_server.controllers.run import Run, confirm, find_run, remembered, runs_of, trouble
+from kubedr_server.controllers.run import Run, confirm, find_run, remembered, trouble
 from kubedr_server.controllers.secrets import SecretReader, SecretState, lack
 from kubedr_server.controllers.settings import ORPHAN_ANNOTATION, SNAPSHOT_ANNOTATION, ControllerSettings
+from kubedr_server.controllers.turns import Turns
 from kubedr_server.kube import errors
 from kubedr_server.kube.cache import Key
 from kubedr_server.kube.resources import BACKUP_LOCATIONS, JOBS, METADATA_BACKUP_RECORDS
 from kubedr_server.manifests.jobs import forget_job, forget_job_name
+from kubedr_server.manifests.parts import repository_url
 
 logger = logging.getLogger(__name__)
 
 _TURN_SECONDS = 10.0
 """How soon a record that waits for its turn looks again, in case it was not told."""
-
-_EXCLUSIVE: Final = (Operation.FORGET, Operation.PRUNE)
-"""What takes the repository's exclusive lock."""
 
 _LET_GO_DIGITS: Final = 16
 _LET_GO_MOST: Final = 1000
@@ -208,14 +205,10 @@ class RecordReconciler:
 
     resource = METADATA_BACKUP_RECORDS
 
-    def __init__(self, context: Context, secrets: SecretReader) -> None:
+    def __init__(self, context: Context, secrets: SecretReader, turns: Turns) -> None:
         self._context = context
         self._secrets = secrets
-        self._begun: dict[str, Key] = {}
-        """By a location's uid: the last Job that was made for it, which the cache may not know yet."""
-
-        self._beginning: dict[str, str] = {}
-        """By a location's uid: the Job that is being made for it right now."""
+        self._turns = turns
 
     async def reconcile(self, key: Key) -> Outcome:
         """Delete a record's snapshot, if the record is being deleted."""
@@ -225,7 +218,7 @@ class RecordReconciler:
             return Done()
         state = await self._gather(key, found.model)
         decision = decide(state, context.settings, context.clock())
-        with self._beginning_with(decision, state):
+        with self._turns.beginning(decision.before):
             return await self._carry_out(key, found, decision)
 
     async def _carry_out(self, key: Key, found: Read[MetadataBackupRecord], decision: Decision) -> Outcome:
@@ -258,38 +251,7 @@ class RecordReconciler:
             location=location,
             secrets=await location_secrets(self._secrets, location),
             run=run,
-            busy_with=await self._busy(location.metadata.uid, name),
             luck=self._context.rng.random(),
+            # Last: what is decided on it must not be late.
+            busy_with=await self._turns.taken(repository_url(location.spec), name),
         )
-
-    async def _busy(self, location: str, name: str) -> str | None:
-        """Return another Job that has the repository to itself. Nothing may be awaited before it counts."""
-        cluster, seen, made = self._context.cluster, None, None
-        while (begun := self._begun.get(location)) is not None and begun != seen:
-            seen, made = begun, await cluster.fresh(JOBS, begun)
-        if self._beginning.get(location, name) != name:
-            return self._beginning[location]
-        known = [run.job for operation in _EXCLUSIVE for run in runs_of(cluster, location, operation)]
-        for job in [*known, *([] if made is None else [made])]:
-            if job["metadata"]["name"] != name and jobs.ended(job) is None:
-                return str(job["metadata"]["name"])
-        return None
-
-    @contextmanager
-    def _beginning_with(self, decision: Decision, state: DeletionState) -> Iterator[None]:
-        """Let the records of the same location that are looked at meanwhile know of a Job that is made."""
-        made = [write.object["metadata"] for write in decision.before if _makes_job(write)]
-        if not made or state.location is None:
-            yield
-            return
-        location, name = state.location.metadata.uid, made[0]["name"]
-        self._beginning[location] = name
-        self._begun[location] = Key(made[0]["namespace"], name)
-        try:
-            yield
-        finally:
-            del self._beginning[location]
-
-
-def _makes_job(write: Write) -> TypeGuard[Create]:
-    return isinstance(write, Create) and write.resource is JOBS

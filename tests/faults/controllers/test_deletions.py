@@ -1,6 +1,7 @@
 """Fault 21: what is deleted while it is in use, and what is made anew under its name (C, R)."""
 
 import asyncio
+from datetime import datetime
 
 import pytest
 
@@ -15,6 +16,8 @@ from kubedr_server.kube.resources import (
     METADATA_BACKUP_RECORDS,
     NAMESPACES,
 )
+from kubedr_server.local.api.faults import Fault
+from kubedr_server.local.api.storage import Subscription
 from kubedr_server.manifests.labels import Label
 from support.kubedr_world import is_told, ready, snapshot
 from support.simulated_world import NAMESPACE, Server, SimulatedWorld, in_simulation
@@ -140,14 +143,47 @@ async def test_snapshots_are_forgotten_one_after_the_other(world: SimulatedWorld
         for number in range(1, 8):
             await world.goes(METADATA_BACKUP_RECORDS, f"mbr-{number:08x}")
         changes.end()
-        running: set[str] = set()
-        together = 0
-        while (change := await changes.next()) is not None:
-            job = change.entry.object
-            if job["metadata"]["labels"][Label.OPERATION.value] == Operation.FORGET.value:
-                running.add(change.entry.key.name)
-                if ended(job) is not None or change.type == "DELETED":
-                    running.discard(change.entry.key.name)
-                together = max(together, len(running))
-    assert together == 1
+        together, operations = await most_together(changes)
+    assert (together, operations) == (1, {Operation.FORGET.value})
     assert world.snapshots == {snapshot(8)}
+
+
+@pytest.mark.parametrize("after", [-0.3, 0.3], ids=["forget-first", "prune-first"])
+@in_simulation
+async def test_a_pruning_and_a_forgetting_that_are_decided_on_at_once_take_turns(
+    world: SimulatedWorld, after: float
+) -> None:
+    await settled(world)
+    rarely = dict.fromkeys(("healthSchedule", "checkSchedule"), "0 0 1 1 *")
+    await world.location(suspendMaintenance=False, pruneSchedule="0 * * * *", **rarely)
+    location = await world.becomes(BACKUP_LOCATIONS, "minio", lambda obj: "nextPruneTime" in obj["status"])
+    due = datetime.fromisoformat(location["status"]["nextPruneTime"]) - world.simulation.now()
+    async with world.simulation.store.subscribe("jobs.batch") as changes:
+        # While the one Job is being made, nobody can see it, and the other is decided on.
+        world.simulation.faults.add(Fault(lambda method, *_: method == "POST", delay=5))
+        await asyncio.sleep(due.total_seconds() + after)
+        await world.client.delete(METADATA_BACKUP_RECORDS, NAMESPACE, "mbr-00000001")
+        await world.goes(METADATA_BACKUP_RECORDS, "mbr-00000001")
+        await world.becomes(BACKUP_LOCATIONS, "minio", lambda obj: "lastPruneTime" in obj["status"])
+        changes.end()
+        together, operations = await most_together(changes)
+    assert operations == {Operation.FORGET.value, Operation.PRUNE.value}
+    assert together == 1
+
+
+async def most_together(changes: Subscription) -> tuple[int, set[str]]:
+    """Return how many Jobs that need the repository alone were there at once at the most, and their kinds."""
+    running: set[str] = set()
+    operations: set[str] = set()
+    together = 0
+    while (change := await changes.next()) is not None:
+        job, name = change.entry.object, change.entry.key.name
+        operation = job["metadata"]["labels"][Label.OPERATION.value]
+        if operation not in {Operation.FORGET.value, Operation.PRUNE.value}:
+            continue
+        operations.add(operation)
+        running.add(name)
+        if ended(job) is not None or change.type == "DELETED":
+            running.discard(name)
+        together = max(together, len(running))
+    return together, operations

@@ -22,6 +22,7 @@ from kubedr_server.controllers.outcome import Done, Outcome
 from kubedr_server.controllers.reconciler import Context, outcome, read
 from kubedr_server.controllers.run import Run, confirm, confirmed, runs_of
 from kubedr_server.controllers.secrets import SecretReader, lack
+from kubedr_server.controllers.turns import Turns
 from kubedr_server.kube.cache import Key
 from kubedr_server.kube.resources import BACKUP_LOCATIONS, JOBS, METADATA_BACKUP_RECORDS
 from kubedr_server.manifests.jobs import init_job_name
@@ -35,9 +36,12 @@ class LocationReconciler:
 
     resource = BACKUP_LOCATIONS
 
-    def __init__(self, context: Context, secrets: SecretReader, metrics: LocationMetrics) -> None:
+    def __init__(
+        self, context: Context, secrets: SecretReader, turns: Turns, metrics: LocationMetrics
+    ) -> None:
         self._context = context
         self._secrets = secrets
+        self._turns = turns
         self._metrics = metrics
         self._records = RecordKeeper(context)
 
@@ -51,7 +55,8 @@ class LocationReconciler:
             return Done()
         state = await self._gather(found.model)
         decision = decide(state, context.settings.runner, context.settings.attempts, context.clock())
-        await context.writer.carry_out(decision, BACKUP_LOCATIONS, found.raw)
+        with self._turns.beginning(decision.before):
+            await context.writer.carry_out(decision, BACKUP_LOCATIONS, found.raw)
         if isinstance(decision.status, BackupLocationStatus):
             self._show(key, found.model.model_copy(update={"status": decision.status}))
         return outcome(decision)
@@ -76,11 +81,11 @@ class LocationReconciler:
         )
         if lack(secrets, location.metadata.namespace) is not None or not initialise.is_initialised(state):
             return state
-        return replace(
-            state,
-            busy=await self._busy(state),
-            comparison=await self._compare(location, maintenance_runs),
-        )
+        busy = await self._busy(state)
+        state = replace(state, comparison=await self._compare(location, maintenance_runs))
+        # Last: a Job that was made a moment ago has its turn.
+        taken = await self._turns.taken(repository_url(location.spec))
+        return replace(state, busy=busy if taken is None else (*busy, taken))
 
     async def _compare(self, location: BackupLocation, runs: Sequence[Run]) -> Comparison | None:
         """Compare the records with what an ended look has listed, unless that was done."""
