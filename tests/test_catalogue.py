@@ -1,6 +1,8 @@
 """A catalogue comes through a log whole, or not at all."""
 
+import random
 import re
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubedr_server.catalogue import MAX_LINE_BYTES, CatalogueEntry, CatalogueError, decode, encode
+from kubedr_server.catalogue import CatalogueEntry, CatalogueError, decode, encode
 from kubedr_server.contract import BackupResult
 
 
@@ -44,6 +46,15 @@ def an_entry(number: int = 1) -> CatalogueEntry:
     )
 
 
+def three_lines(number: int = 1) -> list[str]:
+    """Return a list that takes three lines, and the end."""
+    for width in range(400, 100, -1):
+        lines = list(encode([an_entry(number), an_entry(2), an_entry(3)], width))
+        if len(lines) == 4:
+            return lines
+    raise AssertionError("no width gives three lines")
+
+
 text = st.text(max_size=10) | st.builds(str.__mul__, st.text(max_size=3), st.integers(0, 1000))
 entries = st.lists(
     st.fixed_dictionaries(
@@ -67,7 +78,7 @@ foreign = st.text(max_size=80).filter(lambda line: "kubedr-catalogue" not in lin
 def test_what_is_written_is_read_back_between_the_logs_other_lines(
     written: list[CatalogueEntry], others: list[str]
 ) -> None:
-    lines = list(encode(written))
+    lines = list(encode(written, 400))
     log = "\n".join(line for each in lines for line in (*others, each)) + "\n"
     read = decode(log)
     assert [(entry.snapshot_id, entry.time) for entry in read] == [
@@ -76,12 +87,12 @@ def test_what_is_written_is_read_back_between_the_logs_other_lines(
     for before, after in zip(written, read, strict=True):
         # What could not be told in a line is never told as a whole backup.
         assert after == before or (not after.complete and "longer than any" in str(after.why))
-    assert all(len(line.encode()) <= MAX_LINE_BYTES and line.isascii() for line in lines)
+    assert all(len(line.encode()) <= 400 and line.isascii() for line in lines)
 
 
 @given(st.data())
 def test_no_damaged_log_is_read_as_another_list(data: st.DataObject) -> None:
-    lines = list(encode([an_entry(number) for number in range(3)]))
+    lines = three_lines()
     at = data.draw(st.integers(0, len(lines) - 1))
     line = lines[at]
     position = data.draw(st.integers(0, len(line) - 1))
@@ -123,16 +134,29 @@ def test_what_a_kubelet_puts_before_each_line_is_no_part_of_it(prefix: str) -> N
             "Line 2 of the list of snapshots in .* damaged",
         ),
         (lambda lines: [*lines[:-1], lines[-1][:-1] + "x"], "is damaged"),
-        (lambda lines: [*encode([an_entry()])][:1] + lines[1:], "says 1 and 3 entries"),
-        (
-            lambda lines: [*[*encode([an_entry(9), *[an_entry()] * 2])][:1], *lines[1:]],
-            "does not have the sum",
-        ),
-        (lambda lines: [re.sub("catalogue 1", "catalogue 2", line) for line in lines], "has the format 2"),
+        (lambda lines: [*encode([an_entry()])][:1] + lines[1:], "says 1 and 3 lines"),
+        (lambda lines: [*lines[:-1], three_lines(9)[-1]], "does not have the sum"),
+        (lambda lines: [re.sub("catalogue 2", "catalogue 1", line) for line in lines], "has the format 1"),
     ],
 )
 def test_a_list_that_is_not_whole_is_refused_in_a_sentence(
     spoil: Callable[[list[str]], list[str]], message: str
 ) -> None:
     with pytest.raises(CatalogueError, match=message):
-        decode("\n".join(spoil(list(encode([an_entry(number) for number in (1, 2, 3)])))))
+        decode("\n".join(spoil(three_lines())))
+
+
+def test_forty_thousand_backups_fit_into_what_a_node_keeps_of_a_log() -> None:
+    chance = random.Random(5)
+    entries = []
+    for number in range(2000):
+        made = an_entry(number)
+        assert made.backup is not None
+        changes = {
+            "snapshot_id": chance.randbytes(32).hex(),
+            "run_id": str(uuid.UUID(bytes=chance.randbytes(16))),
+        }
+        digests = {"sha256": chance.randbytes(32).hex(), "hash": chance.randbytes(4).hex()}
+        backup = made.backup.model_copy(update={**digests, "snapshot_id": changes["snapshot_id"]})
+        entries.append(made.model_copy(update={**changes, "backup": backup}))
+    assert sum(len(line) + 1 for line in encode(entries)) * 20 < 10 * 2**20

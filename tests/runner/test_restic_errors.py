@@ -91,6 +91,7 @@ def test_a_line_that_tells_no_retry_means_nothing() -> None:
         (1, "write /scratch/restic-temp-pack: no space left on device", Reason.DISK_FULL),
         (1, "write /scratch/restic-temp-pack: input/output error", Reason.DISK_FAILED),
         (1, "ciphertext verification failed", Reason.REPOSITORY_FAILED),
+        (1, "parsing repository location failed: invalid backend", Reason.PROGRAM_MISSING),
         (10, "repository does not exist", Reason.REPOSITORY_NOT_FOUND),
         (11, "repository is already locked by PID 7 on node-1 by root (UID 0)", Reason.REPOSITORY_LOCKED),
         (12, "wrong password or no key found", Reason.WRONG_REPOSITORY_PASSWORD),

@@ -54,6 +54,7 @@ _FULL = re.compile(
 _NOT_ITS_KEY = re.compile(r"config or key \w+ is damaged: ciphertext verification failed")
 _DISK_FULL = re.compile(r"no space left on device|disk quota exceeded|file too large")
 _DISK_FAILED = re.compile(r"input/output error|read-only file system")
+_NO_BACKEND = re.compile(r"invalid backend")
 _LOCKED = re.compile(r"repository is already locked (?:exclusively )?by (PID \d+ on \S+ by \S+)")
 
 
@@ -152,6 +153,13 @@ def ended(returncode: int, message: str, endpoint: str, bucket: str, repository:
             f"({one_line(message)[:200]}). If it holds no backup yet, two initialisations have met: empty "
             "the place, and it is made anew. Else the storage has damaged one of the two: bring back the "
             "objects 'config' and 'keys/…' from a copy or the bucket's versions.",
+        )
+    if _NO_BACKEND.search(message):
+        kind = repository.partition(":")[0]
+        return RunFailureError(
+            Reason.PROGRAM_MISSING,
+            f"The restic of this image was built without support for '{kind}:' storage, as Debian's is "
+            "for azure: build the backup image with restic's own release.",
         )
     if returncode == 130:
         return RunFailureError(

@@ -96,7 +96,11 @@ class BoltFile:
     def buckets(self) -> Iterator[Bucket]:
         """Yield the top-level buckets in the order of their names."""
         self._seen = bytearray(len(self._seen))
+        previous = b""
         for flags, name, value in self._tree(self.meta.root):
+            if name <= previous:
+                raise CorruptPageError(self.meta.root, f"bucket {name!r} has no name, or is out of order")
+            previous = name
             if not flags & pages.BUCKET_ELEMENT:
                 raise CorruptPageError(
                     self.meta.root, f"the root holds a plain record {name!r}, not a bucket"
@@ -109,7 +113,7 @@ class BoltFile:
     def count(self, bucket: Bucket) -> int:
         """Return how many records a bucket says it has: its pages' headers are read, and no record."""
         if not bucket.root:
-            return int(pages.PAGE_HEADER.unpack_from(bucket.inline)[2]) if bucket.inline else 0
+            return sum(1 for _ in self._leaf(bucket.root, bucket.inline))
         size, limit, header = self.meta.page_size, self.meta.page_count, pages.PAGE_HEADER.unpack_from
         stack, total, visited = [bucket.root], 0, 0
         while stack:
@@ -211,7 +215,7 @@ class BoltFile:
         for element_flags, position, key_size, value_size in elements:
             key_at = offset + position
             value_at = key_at + key_size
-            if value_at + value_size > end:
-                raise CorruptPageError(number, "a record reaches past the page's end")
+            if value_at + value_size > end or key_size > pages.MAX_KEY_SIZE:
+                raise CorruptPageError(number, "a record reaches past the page's end, or its key is too long")
             yield element_flags, page[key_at:value_at], page[value_at : value_at + value_size]
             offset += size
