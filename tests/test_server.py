@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from kubedr_server import server
 from kubedr_server.admission.endpoint import MAX_BODY, Load, Webhook
+from kubedr_server.admission.large import Reader
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.resources import MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
 from kubedr_server.local.api.server import LocalAPI
@@ -189,7 +190,7 @@ def webhook_with(load: Load) -> Webhook:
     async def answer(*_: Any) -> dict[str, Any]:
         raise AssertionError("nothing is ever complete here")
 
-    return Webhook("validate", answer, load, AdmissionMetrics(CollectorRegistry()))
+    return Webhook("validate", answer, load, Reader(), AdmissionMetrics(CollectorRegistry()))
 
 
 async def test_too_many_requests_at_once_are_sent_away_for_a_second() -> None:

@@ -29,6 +29,7 @@ from kubedr_server.admission import timezone
 from kubedr_server.admission.cluster_references import ClusterReferences
 from kubedr_server.admission.endpoint import Load, Webhook
 from kubedr_server.admission.judge import Judge
+from kubedr_server.admission.large import Reader
 from kubedr_server.admission.references import References
 from kubedr_server.admission.self_signed import SelfSignedCertificate
 from kubedr_server.controllers import manager
@@ -102,14 +103,18 @@ def create_app(
 
 
 def create_webhooks(
-    registry: CollectorRegistry, references: References | None, *, reference_timeout: float = 1.0
+    registry: CollectorRegistry,
+    references: References | None,
+    reader: Reader,
+    *,
+    reference_timeout: float = 1.0,
 ) -> dict[str, Webhook]:
     """Return both webhooks by their paths."""
     judge = Judge(references, reference_timeout=reference_timeout)
     load, metrics = Load(), AdmissionMetrics(registry)
     return {
-        MUTATE_PATH: Webhook("mutate", judge.mutate, load, metrics),
-        VALIDATE_PATH: Webhook("validate", judge.validate, load, metrics),
+        MUTATE_PATH: Webhook("mutate", judge.mutate, load, reader, metrics),
+        VALIDATE_PATH: Webhook("validate", judge.validate, load, reader, metrics),
     }
 
 
@@ -151,7 +156,10 @@ async def run(
         await stack.enter_async_context(serving.Listener(create_app(registry, health), operations).serving())
         certificate = await _certificate(stack, settings, asking, registry, port, vital)
         webhooks = create_webhooks(
-            registry, ClusterReferences(asking), reference_timeout=settings.reference_timeout_seconds
+            registry,
+            ClusterReferences(asking),
+            await stack.enter_async_context(Reader()),
+            reference_timeout=settings.reference_timeout_seconds,
         )
         app = create_app(registry, health, webhooks)
         await stack.enter_async_context(

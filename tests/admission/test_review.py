@@ -15,6 +15,7 @@ from kubedr_server.admission import endpoint, review
 from kubedr_server.admission.endpoint import Load, Webhook
 from kubedr_server.admission.facts import Facts, ReferencedKind
 from kubedr_server.admission.judge import ALLOW_DELETE, RULES, Judge
+from kubedr_server.admission.large import Reader
 from kubedr_server.admission.patch import additions
 from kubedr_server.admission.schema import rule_of
 from kubedr_server.api.group import GROUP
@@ -69,7 +70,6 @@ async def post(body: bytes, path: str = "validate") -> tuple[int, bytes]:
     """Call a webhook as an ASGI server would."""
     rules = Judge()
     answer = rules.validate if path == "validate" else rules.mutate
-    webhook = Webhook(path, answer, Load(), AdmissionMetrics(CollectorRegistry()))
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -85,7 +85,9 @@ async def post(body: bytes, path: str = "validate") -> tuple[int, bytes]:
         "query_string": b"timeout=5s",
         "headers": [(b"content-type", b"application/json")],
     }
-    await webhook(scope, receive, send)
+    async with Reader() as reader:
+        webhook = Webhook(path, answer, Load(), reader, AdmissionMetrics(CollectorRegistry()))
+        await webhook(scope, receive, send)
     return sent[0]["status"], sent[1]["body"]
 
 
@@ -288,7 +290,7 @@ async def test_an_empty_deadline_is_a_refusal_with_the_uid() -> None:
         await asyncio.sleep(3600)
         return {}
 
-    webhook = Webhook("validate", never, Load(), AdmissionMetrics(CollectorRegistry()))
+    webhook = Webhook("validate", never, Load(), Reader(), AdmissionMetrics(CollectorRegistry()))
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:

@@ -125,7 +125,7 @@ async def main(rounds: int, seconds: float, output: Path) -> None:
         await _compare(figures, ours, kopfs, rounds, seconds)
         # Well below what either can do: what is measured is waiting, not overload.
         figures.rate = max(10.0, round(min(one.rate for one in figures.kopf) / 4, -1))
-        for number in range(rounds + 2):
+        for number in range(2 * rounds + 1):
             figures.beside.append(await beside_large(ours, figures.rate, 4 * seconds))
             _say(f"round {number + 1}: {ours.name}: {figures.beside[-1]}")
         figures.others = others.share()

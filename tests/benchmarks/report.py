@@ -126,7 +126,11 @@ in brackets the least and the most of all rounds.
 A body of more than 64 KiB is handed to a process of its own (`kubedr_server.admission.large`), which leaves
 out what no rule reads (managed fields, status, long annotations) and hands back the rest, mostly less than
 2 KB. Parsing 3 MB on the event loop held up everything else for 0.2 s at a time; a thread would hold the
-interpreter's lock as long. One is parsed at a time; if no process can be started, the server parses itself.
+interpreter's lock as long. The process is started at the first large review and kept: to start one for each
+review held up the rest for 2 ms. It runs only when the server has nothing to do, and reads one review at a
+time; one whose time is over is killed, and if none can be started, the server parses itself. What comes in is
+taken in bites of 64 KiB, with the other connections' turns between them: small reviews had to wait for the
+decryption of 256 KiB several times each.
 Turning large reviews away was no choice: an update carries two objects, each as large as etcd allows, and
 refusing it could make an object impossible to change or delete. A spec itself is bounded by the CRD's schema
 only after defaulting: one of megabytes is still judged on the event loop, once, before the API server

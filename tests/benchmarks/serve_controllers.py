@@ -49,6 +49,7 @@ async def _webhooks(certificates: Path | None) -> AsyncIterator[int]:
         return
     # Only now: the other runs are to be of the controllers alone.
     from kubedr_server.admission import timezone
+    from kubedr_server.admission.large import Reader
     from kubedr_server.ops import serving
     from kubedr_server.ops.health import Health
     from kubedr_server.ops.tls import CertificateMetrics, ServingCertificate
@@ -59,9 +60,10 @@ async def _webhooks(certificates: Path | None) -> AsyncIterator[int]:
     certificate = ServingCertificate(certificates, CertificateMetrics(registry))
     await certificate.load()
     bound = serving.bind("127.0.0.1", 0)
-    app = create_app(registry, Health(), create_webhooks(registry, None))
-    async with serving.Listener(app, bound, context=certificate.context).serving():
-        yield serving.port_of(bound)
+    async with Reader() as reader:
+        app = create_app(registry, Health(), create_webhooks(registry, None, reader))
+        async with serving.Listener(app, bound, context=certificate.context).serving():
+            yield serving.port_of(bound)
 
 
 if __name__ == "__main__":

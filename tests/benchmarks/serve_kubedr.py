@@ -7,6 +7,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from kubedr_server.admission import timezone
+from kubedr_server.admission.large import Reader
 from kubedr_server.ops import serving
 from kubedr_server.ops.health import Health
 from kubedr_server.ops.tls import CertificateMetrics, ServingCertificate
@@ -21,10 +22,11 @@ async def main(directory: Path) -> None:
     await certificate.load()
     bound = serving.bind("127.0.0.1", 0)
     port = serving.port_of(bound)
-    app = create_app(registry, Health(), create_webhooks(registry, None))
-    async with serving.Listener(app, bound, context=certificate.context).serving():
-        print(port, flush=True)  # noqa: T201 - read by the benchmark
-        await asyncio.to_thread(sys.stdin.read)
+    async with Reader() as reader:
+        app = create_app(registry, Health(), create_webhooks(registry, None, reader))
+        async with serving.Listener(app, bound, context=certificate.context).serving():
+            print(port, flush=True)  # noqa: T201 - read by the benchmark
+            await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":

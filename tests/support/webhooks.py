@@ -14,6 +14,7 @@ import aiohttp
 import trustme
 from prometheus_client import CollectorRegistry
 
+from kubedr_server.admission.large import Reader
 from kubedr_server.ops import certificate_files, serving
 from kubedr_server.ops.health import Health
 from kubedr_server.ops.tls import CertificateMetrics, ServingCertificate
@@ -78,8 +79,9 @@ async def serve(directory: Path, *, silence_seconds: float = 10.0) -> AsyncItera
     await certificate.load()
     bound = serving.bind("127.0.0.1", 0)
     port = serving.port_of(bound)
-    app = create_app(registry, health, create_webhooks(registry, None))
-    listener = serving.Listener(app, bound, context=certificate.context, silence_seconds=silence_seconds)
-    async with listener.serving():
-        url = f"https://127.0.0.1:{port}"
-        yield Served(url, port, directory, authority, certificate, registry, health)
+    async with Reader() as reader:
+        app = create_app(registry, health, create_webhooks(registry, None, reader))
+        listener = serving.Listener(app, bound, context=certificate.context, silence_seconds=silence_seconds)
+        async with listener.serving():
+            url = f"https://127.0.0.1:{port}"
+            yield Served(url, port, directory, authority, certificate, registry, health)

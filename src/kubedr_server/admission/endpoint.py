@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -69,17 +69,18 @@ class Load:
 
     requests: int = 0
     bytes: int = 0
-    reading_large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
-    """One large body is parsed at a time; the others wait, and are counted in `bytes`."""
 
 
 class Webhook:
     """One webhook as an ASGI application: POST an AdmissionReview, get one back."""
 
-    def __init__(self, name: str, answer: Answer, load: Load, metrics: AdmissionMetrics) -> None:
+    def __init__(
+        self, name: str, answer: Answer, load: Load, reader: large.Reader, metrics: AdmissionMetrics
+    ) -> None:
         self._name = name
         self._answer = answer
         self._load = load
+        self._reader = reader
         self._metrics = metrics
         self._seconds = metrics.seconds.labels(name)
         self._counts: dict[tuple[str, str, str], Counter] = {}
@@ -157,11 +158,9 @@ class Webhook:
                         raise _overloaded()
                 progress.body_is_complete = not message.get("more_body", False)
             ended = time.monotonic()
-            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            if size <= SMALL_BODY:
-                return body, ended
-            async with load.reading_large:
-                return await large.trimmed(body), ended
+            if size > SMALL_BODY:
+                return await self._reader.trimmed(chunks), ended
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks), ended
         finally:
             load.bytes -= counted
 

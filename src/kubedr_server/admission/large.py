@@ -1,8 +1,8 @@
 """Large reviews are read by a process of their own, one at a time, so that small ones do not wait for them.
 
 A thread would not help: the JSON parsers hold the interpreter's lock, and so does the collector that walks
-over what they make. The process lives for one review: nothing has to be kept alive or in step, and its
-memory is given back.
+over what they make. The process is started at the first large review and kept: to start one holds up
+everything for a millisecond or two.
 """
 
 import asyncio
@@ -11,7 +11,9 @@ import logging
 import os
 import subprocess
 import sys
-from typing import Final
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
 
 from kubedr_server.admission import trim
 
@@ -21,33 +23,56 @@ _COMMAND: Final = (sys.executable, "-I", "-S", trim.__file__)
 """Without site packages: it starts in the time that the parsing of 300 KB takes."""
 
 
-async def trimmed(body: bytes) -> bytes:
-    """Return the review without what no rule reads; the body itself if that did not work.
+class Reader:
+    """The process that reads large reviews. Close it at the end: use it as an async context manager."""
 
-    A body that is not JSON comes back as it is: whoever parses it next says what is wrong.
-    """
-    try:
-        process = _start()
-    except OSError as error:
-        logger.warning("no process for a large review: read here", extra={"problem": str(error)})
-        return body
-    # A thread waits on the pipes: to watch them and the process from the loop costs more than all of it.
-    talking = asyncio.ensure_future(asyncio.to_thread(_talk, process, body))
-    try:
-        answer = await asyncio.shield(talking)
-    finally:
-        if not talking.done():
-            process.kill()
-            await asyncio.wait({talking})
-    return body if answer is None else answer
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._turn = asyncio.Lock()
 
+    async def __aenter__(self) -> Self:
+        return self
 
-def _start() -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen(
-        _COMMAND, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    _give_way(process.pid)
-    return process
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        async with self._turn:
+            if self._process is not None:
+                await asyncio.to_thread(_end, self._process)
+                self._process = None
+
+    async def trimmed(self, parts: Sequence[bytes]) -> bytes:
+        """Return a review, given in parts, without what no rule reads; all of it if that did not work.
+
+        A body that is not JSON comes back as it is: whoever parses it next says what is wrong.
+        """
+        async with self._turn:
+            try:
+                process = self._running()
+            except OSError as error:
+                logger.warning("no process for a large review: read here", extra={"problem": str(error)})
+                return b"".join(parts)
+            # A thread waits on the pipes: to watch them from the loop costs more than all of it.
+            talking = asyncio.ensure_future(asyncio.to_thread(_talk, process, parts))
+            try:
+                answer = await asyncio.shield(talking)
+            finally:
+                if not talking.done():
+                    process.kill()
+                    await asyncio.wait({talking})
+        return answer or b"".join(parts)
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        """Return the process; starts it if it does not run, or no more."""
+        if self._process is not None and self._process.poll() is not None:
+            _end(self._process)  # closes its pipes: there is nothing to wait for
+            self._process = None
+        if self._process is None:
+            self._process = subprocess.Popen(
+                _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+            _give_way(self._process.pid)
+        return self._process
 
 
 def _give_way(pid: int) -> None:
@@ -63,15 +88,23 @@ def _give_way(pid: int) -> None:
             os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
 
 
-def _talk(process: "subprocess.Popen[bytes]", body: bytes) -> bytes | None:
-    """Hand the body over and return the answer; None if the process failed. Blocks."""
-    with process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("subprocess gave no pipe that it was asked for")
-        with contextlib.suppress(BrokenPipeError):  # it ended early: its exit code says so
-            left = memoryview(body)
-            while left:
-                left = left[process.stdin.write(left) :]
-        process.stdin.close()
-        answer = process.stdout.read()
-    return answer if process.returncode == 0 else None
+def _talk(process: "subprocess.Popen[bytes]", parts: Sequence[bytes]) -> bytes:
+    """Hand a review over and return the answer; empty if there is none. Blocks."""
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("subprocess gave no pipe that it was asked for")
+    answer = b""
+    with contextlib.suppress(BrokenPipeError):  # it has ended
+        process.stdin.write(b"%d\n" % sum(map(len, parts)))
+        process.stdin.writelines(parts)
+        process.stdin.flush()
+        answer = process.stdout.readline()
+    if not answer.endswith(b"\n"):
+        _end(process)
+        return b""
+    return answer[:-1]
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Have the process end, and wait for that. Blocks."""
+    with contextlib.suppress(BrokenPipeError), process:  # closes the pipes; a part may not have been written
+        process.kill()
