@@ -142,12 +142,25 @@ def test_status_is_applied_through_its_own_endpoint(requests: Requests, widgets:
     assert applied["spec"]["size"] == 1
 
 
+def test_what_a_status_apply_says_of_the_rest_is_passed_over(requests: Requests, widgets: str) -> None:
+    apply(requests, widgets, widget(size=1), "one")
+    applied = apply(requests, f"{widgets}/status", widget(size=2) | {"status": {"observed": 1}}, "controller")
+    assert applied.status == 200, applied.body
+    assert (applied.json["spec"]["size"], applied.json["status"]) == (1, {"observed": 1})
+    assert managers(applied.json)[("controller", "Apply")] == {"f:status": {"f:observed": {}}}
+
+
 def test_an_apply_without_a_manager_is_refused(requests: Requests, path: str) -> None:
     reply = requests("PATCH", path, config(), kind=APPLY)
     assert (reply.status, reply.message) == (
         422,
         'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch',
     )
+
+
+def test_an_apply_says_what_it_applies(requests: Requests, path: str) -> None:
+    reply = requests("PATCH", path, {"metadata": {"name": "c"}}, kind=APPLY, fieldManager="one")
+    assert (reply.status, reply.message) == (400, "invalid object type: /, Kind=")
 
 
 def test_an_applied_configuration_names_no_managers(requests: Requests, path: str) -> None:

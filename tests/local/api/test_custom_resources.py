@@ -90,6 +90,9 @@ def test_several_errors_are_told_together(requests: Requests, path: str) -> None
     reply = create(requests, path, size=99, name="a")
     assert reply.message.startswith('Widget.example.com "w" is invalid: [')
     assert {cause["field"] for cause in reply.json["details"]["causes"]} == {"spec.size", "spec.name"}
+    wrong_type, not_supported, _ = create(requests, path, mode=5).json["details"]["causes"]
+    assert wrong_type["message"] == body('"integer"', "spec.mode", 'must be of type string: "integer"')
+    assert not_supported["message"] == 'Unsupported value: 5: supported values: "A", "B"'
 
 
 def test_a_missing_field_keeps_the_rules_from_being_checked(requests: Requests, path: str) -> None:
@@ -117,6 +120,33 @@ def test_strict_validation_refuses_unknown_and_duplicate_fields(requests: Reques
         'Widget in version "v1" cannot be handled as a Widget: strict decoding error: duplicate field '
         '"spec.size", unknown field "metadata.foo", unknown field "spec.bogus"'
     )
+
+
+def test_strict_validation_refuses_an_unknown_field_of_a_patch(requests: Requests, path: str) -> None:
+    create(requests, path)
+    reply = requests("PATCH", f"{path}/w", {"spec": {"bogus": 1}}, kind=MERGE, fieldValidation="Strict")
+    assert reply.status == 422
+    assert reply.message.startswith(' "" is invalid: patch: Invalid value: "{')
+    assert reply.message.endswith('}": strict decoding error: unknown field "spec.bogus"')
+
+
+def test_metadata_has_the_types_of_every_object(requests: Requests, path: str) -> None:
+    reply = requests("POST", path, widget() | {"metadata": {"name": "w", "labels": {"a": 1}}})
+    assert reply.status == 400
+    assert reply.message.endswith("number into Go struct field ObjectMeta.labels of type string")
+
+
+def test_a_finalizer_without_a_path_is_advised_against(requests: Requests, path: str) -> None:
+    names = ["a.example.com/b", "a.example.com"]
+    reply = requests("POST", path, widget() | {"metadata": {"name": "w", "finalizers": names}})
+    (warning,) = reply.warnings
+    assert warning == (
+        'metadata.finalizers: "a.example.com": prefer a domain-qualified finalizer name including a path (/) '
+        "to avoid accidental conflicts with other finalizer writers"
+    )
+    again = requests("PATCH", f"{path}/w", {"metadata": {"finalizers": names[1:]}}, kind=MERGE)
+    assert (again.status, again.warnings) == (200, [])
+    requests("PATCH", f"{path}/w", {"metadata": {"finalizers": None}}, kind=MERGE)
 
 
 def test_null_is_kept_where_it_may_be_and_dropped_elsewhere(requests: Requests, path: str) -> None:

@@ -46,6 +46,13 @@ _WRONG_TYPE = (
     "Go struct field ConfigMap.data of type string"
 )
 _NO_NAME = 'ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required'
+_NO_VERSION = (
+    'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is '
+    "forbidden unless resourceVersion is provided"
+)
+_NO_SUCH_OPTION = (
+    'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["no"]: supported values: "All"'
+)
 ANSWERS: dict[str, tuple[str, str, Any, int, str | None]] = {
     "missing": ("GET", "/c", None, 404, 'configmaps "c" not found'),
     "no name": ("POST", "", {"metadata": {}}, 422, _NO_NAME),
@@ -56,6 +63,16 @@ ANSWERS: dict[str, tuple[str, str, Any, int, str | None]] = {
     "bad label": ("POST", "", {"metadata": {"name": "c", "labels": {"a": "b c"}}}, 422, None),
     "bad key": ("POST", "", {"metadata": {"name": "c"}, "data": {"a b": ""}}, 422, None),
     "wrong type": ("POST", "", {"metadata": {"name": "c"}, "data": {"a": 1}}, 400, _WRONG_TYPE),
+    "bad label selector of a watch": ("GET", "?watch=1&labelSelector=a+b", None, 400, None),
+    "bad field selector of a watch": ("GET", "?watch=1&fieldSelector=x", None, 400, None),
+    "bad limit": ("GET", "?limit=x", None, 400, 'strconv.ParseInt: parsing "x": invalid syntax'),
+    "match of no version": ("GET", "?resourceVersionMatch=Exact", None, 422, _NO_VERSION),
+    "option that is not there": ("POST", "?dryRun=no", {"metadata": {"name": "c"}}, 422, _NO_SUCH_OPTION),
+    "owner without uid": (
+        "POST", "",
+        {"metadata": {"name": "c", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]}},
+        422, 'ConfigMap "c" is invalid: metadata.ownerReferences.uid: Invalid value: "": must not be empty',
+    ),
 }  # fmt: skip
 
 
@@ -165,6 +182,14 @@ def test_a_strategic_patch_merges_lists_by_their_key(requests: Requests, namespa
     assert [(c["name"], c["image"]) for c in changed["spec"]["containers"]] == [("a", "x"), ("b", "z")]
 
 
+def test_the_namespaces_of_the_system_stay(requests: Requests) -> None:
+    reply = requests("DELETE", "/api/v1/namespaces/default")
+    assert (reply.status, reply.message) == (
+        403,
+        'namespaces "default" is forbidden: this namespace may not be deleted',
+    )
+
+
 def test_a_precondition_that_does_not_hold_stops_a_deletion(requests: Requests, path: str) -> None:
     uid = requests("POST", path, config()).json["metadata"]["uid"]
     reply = requests("DELETE", f"{path}/c", {"preconditions": {"uid": "other"}})
@@ -219,6 +244,7 @@ def test_pages_of_a_list_hold_everything_once(requests: Requests, path: str) -> 
     while pages == 0 or token:
         page = requests("GET", path, limit="3", **({"continue": token} if token else {})).json
         names += [item["metadata"]["name"] for item in page["items"]]
+        assert not any("kind" in item for item in page["items"]), "the list says it for all"
         token, pages = page["metadata"].get("continue", ""), pages + 1
     assert [name for name in names if name.startswith("page-")] == [f"page-{index}" for index in range(7)]
     assert len(names) == len(set(names))
@@ -236,6 +262,8 @@ def test_selectors_choose(requests: Requests, path: str) -> None:
     assert set(chosen(labelSelector="!x")) >= {"c"}
     assert "c" not in chosen(labelSelector="x")
     assert chosen(labelSelector="x notin (1),x") == ["b"]
+    assert chosen(labelSelector="x > 1") == ["b"]
+    assert chosen(labelSelector="x<2") == ["a"]
     assert chosen(fieldSelector="metadata.name=b") == ["b"]
     wrong = requests("GET", path, fieldSelector="data.a=1")
     assert (wrong.status, wrong.message) == (

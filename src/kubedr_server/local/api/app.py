@@ -112,7 +112,7 @@ class App:
             body = parse_body(await self._body(request), request.headers.get("content-type", ""))
             return json_response(answer_review(review, body), 201)
         target = parse(path, self._engine.registry)
-        options = Options.parse(request.query_params, request.headers.get("user-agent", ""))
+        options = Options.parse(request.method, request.query_params, request.headers.get("user-agent", ""))
         call = Call(target, options, warnings)
         handler = self._handlers().get(request.method)
         if handler is None:
@@ -147,10 +147,9 @@ class App:
     async def _get(self, request: Request, call: Call) -> Response:
         target, query = call.target, request.query_params
         if target.subresource == "log":
-            self._reader.get(target, {})
             return await pod_log(self._reader.get(target, {}), query, self._logs)
         view = self._view(request, target)
-        if query.get("watch") in ("true", "1"):
+        if query.get("watch") in ("true", "1") and not target.name:
             lines = self._reader.watch(target, query, view)
             spoil = request.scope.get(_SPOIL)
             if spoil is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from kubedr_server.local.api.errors import bad_request
+from kubedr_server.local.api.errors import options_invalid, too_long, unsupported
 from kubedr_server.local.api.paths import Target
 from kubedr_server.local.api.resources import Registry
 from kubedr_server.local.api.schemas import Definitions
@@ -15,6 +15,14 @@ from kubedr_server.local.api.structural import Structure
 
 Object = dict[str, Any]
 Clock = Callable[[], datetime]
+
+_OPTIONS = {
+    "POST": "CreateOptions",
+    "PUT": "UpdateOptions",
+    "PATCH": "PatchOptions",
+    "DELETE": "DeleteOptions",
+}
+_LONGEST_MANAGER = 128
 
 
 def utc_now() -> datetime:
@@ -51,20 +59,27 @@ class Options:
     """Whether the request itself says who the field manager is."""
 
     @classmethod
-    def parse(cls, query: Mapping[str, str], user_agent: str) -> "Options":
-        """Read them. Raises APIError(400) on values that do not exist."""
+    def parse(cls, method: str, query: Mapping[str, str], user_agent: str) -> "Options":
+        """Read them. Raises APIError(422) on values that do not exist."""
         dry_run = query.get("dryRun", "")
+        validation = query.get("fieldValidation", "")
+        manager = query.get("fieldManager", "")
+        mistake = None
         if dry_run not in ("", "All"):
-            raise bad_request(f'dryRun: Unsupported value: "{dry_run}": supported values: "All"')
-        validation = query.get("fieldValidation") or "Warn"
-        if validation not in ("Strict", "Warn", "Ignore"):
-            raise bad_request(
-                f'fieldValidation: Unsupported value: "{validation}": '
-                'supported values: "Ignore", "Strict", "Warn"'
-            )
-        manager = query.get("fieldManager") or user_agent.partition("/")[0][:128] or "unknown"
-        force = query.get("force") in ("true", "1")
-        return cls(bool(dry_run), validation, manager, force, bool(query.get("fieldManager")))
+            mistake = unsupported("dryRun", [dry_run], ["All"])
+        elif validation not in ("", "Ignore", "Strict", "Warn"):
+            mistake = unsupported("fieldValidation", validation, ["", "Ignore", "Strict", "Warn"])
+        elif len(manager) > _LONGEST_MANAGER:
+            mistake = too_long("fieldManager", _LONGEST_MANAGER)
+        if mistake is not None and method in _OPTIONS:
+            raise options_invalid(_OPTIONS[method], mistake)
+        return cls(
+            dry_run=bool(dry_run),
+            field_validation=validation or "Warn",
+            field_manager=manager or user_agent.partition("/")[0][:_LONGEST_MANAGER] or "unknown",
+            force=query.get("force") in ("true", "1"),
+            names_manager=bool(manager),
+        )
 
 
 @dataclass

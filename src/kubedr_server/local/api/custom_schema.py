@@ -115,9 +115,10 @@ class SchemaValidator:
         mistake = self._type_error(value, schema, path)
         if mistake is not None:
             yield mistake
-            return
         if "enum" in schema and value not in schema["enum"]:
             yield not_supported(path, value, schema["enum"])
+        if mistake is not None:
+            return
         yield from self._combinations(value, schema, path)
         match value:
             case bool() | None:

@@ -1,7 +1,6 @@
 """Reading request bodies: JSON or YAML, one object, with every duplicate key noticed."""
 
 import json
-import math
 from typing import Any
 
 import yaml
@@ -100,8 +99,3 @@ def duplicate_fields(value: Any, path: str = "") -> list[str]:
         for index, item in enumerate(value):
             found += duplicate_fields(item, f"{path}[{index}]")
     return found
-
-
-def is_finite(value: Any) -> bool:
-    """Whether a number is one that JSON can say."""
-    return not isinstance(value, float) or math.isfinite(value)

@@ -17,6 +17,7 @@ from kubedr_server.local.api.storage import Entry, StaleError
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 CRD_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+_IMMORTAL_NAMESPACES = ("default", "kube-system", "kube-public")
 _RETRIES = 8
 
 
@@ -87,6 +88,8 @@ class Deleter:
             if entry is None:
                 raise errors.not_found(resource, name)
             self._check(resource, entry, options)
+            if resource.qualified == "namespaces" and name in _IMMORTAL_NAMESPACES:
+                raise errors.is_forbidden(resource, name, "this namespace may not be deleted")
             await self._admission.validate(call, "DELETE", None, entry.copy(), dict(options.given))
             try:
                 return await self._delete(call, entry, options)

@@ -187,6 +187,13 @@ def options_invalid(kind: str, error: FieldError) -> APIError:
     return APIError(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {error}', details)
 
 
+def invalid_patch(whole: str, why: str) -> APIError:
+    """422: what a patch makes of an object, `whole`, cannot be decoded."""
+    mistake = invalid("patch", whole, why)
+    cause = {"reason": mistake.reason, "message": mistake.body, "field": mistake.field}
+    return APIError(422, "Invalid", f' "" is invalid: {mistake}', {"causes": [cause]})
+
+
 def aggregate(errors: Sequence[FieldError]) -> str:
     """Join errors as utilerrors.Aggregate does: alone as it is, several in brackets, none twice."""
     texts = list(dict.fromkeys(str(error) for error in errors))

@@ -227,7 +227,9 @@ class FieldManager:
         gone = {p for p in with_parents(last.fields) - owned_now if not owned_by_nobody(p)}
         result: Object = copy.deepcopy(merged)
         self._typed.remove(result, gone, schema)
+        # What this endpoint cannot change, the writer sets back: nobody is robbed of it.
         difference = self._typed.difference(live, result, schema)
+        difference.changed = {path for path in difference.changed if self._applies(call, path)}
         allowed = self._last_applied_fields(me, live, schema)
         updated = self._resolve(call, me, managers, difference, allowed)
         changed = mine != last.fields or difference.changed or difference.removed

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from kubedr_server.local.api.errors import FieldError, invalid, required, too_long
+from kubedr_server.local.api.errors import FieldError, invalid, quote, required, too_long
 from kubedr_server.local.api.resources import ResourceType
 
 Object = dict[str, Any]
@@ -44,6 +44,13 @@ _VALUE_MESSAGE = (
 _LABEL_NAMES = {"namespaces", "services"}
 _RBAC = ".rbac.authorization.k8s.io"
 _PATH_NAMES = {kind + _RBAC for kind in ("roles", "rolebindings", "clusterroles", "clusterrolebindings")}
+_OWNER_FIELDS = {
+    "apiVersion": "version must not be empty",
+    "kind": "must not be empty",
+    "name": "must not be empty",
+    "uid": "must not be empty",
+}
+_STANDARD_FINALIZERS = ("foregroundDeletion", "orphan")
 MAX_ANNOTATIONS = 256 * 1024
 
 
@@ -108,27 +115,28 @@ def _name_errors(resource: ResourceType, name: str) -> list[FieldError]:
         return [invalid(field, name, "may not contain '/' or '%', or be '.' or '..'")] if bad else []
     if resource.qualified in _LABEL_NAMES:
         if len(name) > 63:
-            return [invalid(field, name, "must be no more than 63 characters")]
+            return [invalid(field, name, "must be no more than 63 bytes")]
         return [] if is_dns_label(name) else [invalid(field, name, DNS_LABEL_MESSAGE)]
     if len(name) > 253:
-        return [invalid(field, name, "must be no more than 253 characters")]
+        return [invalid(field, name, "must be no more than 253 bytes")]
     return [] if is_dns_subdomain(name) else [invalid(field, name, DNS_SUBDOMAIN_MESSAGE)]
 
 
 def qualified_name_errors(name: str, field: str) -> list[FieldError]:
     """Check `prefix/name`, as label keys, annotation keys and finalizers are."""
     prefix, slash, last = name.rpartition("/")
-    if slash and not is_dns_subdomain(prefix):
-        if not prefix:
-            return [invalid(field, name, "prefix part must be non-empty")]
-        return [invalid(field, name, f"prefix part {DNS_SUBDOMAIN_MESSAGE}")]
+    wrong: list[str] = []
+    if slash and not prefix:
+        wrong.append("prefix part must be non-empty")
+    elif slash and not is_dns_subdomain(prefix):
+        wrong.append(f"prefix part {DNS_SUBDOMAIN_MESSAGE}")
     if not last:
-        return [invalid(field, name, "name part must be non-empty"), invalid(field, name, _QUALIFIED_MESSAGE)]
-    if len(last) > 63:
-        return [invalid(field, name, "name part must be no more than 63 characters")]
+        wrong.append("name part must be non-empty")
+    elif len(last) > 63:
+        wrong.append("name part must be no more than 63 bytes")
     if re.fullmatch(_QUALIFIED, last) is None:
-        return [invalid(field, name, _QUALIFIED_MESSAGE)]
-    return []
+        wrong.append(_QUALIFIED_MESSAGE)
+    return [invalid(field, name, why) for why in wrong]
 
 
 def label_errors(labels: Mapping[str, Any], field: str) -> list[FieldError]:
@@ -138,7 +146,7 @@ def label_errors(labels: Mapping[str, Any], field: str) -> list[FieldError]:
         value = str(labels[key])
         errors += qualified_name_errors(key, field)
         if len(value) > 63:
-            errors.append(invalid(field, value, "must be no more than 63 characters"))
+            errors.append(invalid(field, value, "must be no more than 63 bytes"))
         elif value and re.fullmatch(_QUALIFIED, value) is None:
             errors.append(invalid(field, value, _VALUE_MESSAGE))
     return errors
@@ -181,15 +189,25 @@ def validate(
     return errors
 
 
+def warnings(obj: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[str]:
+    """Return what the server advises against in a custom resource's metadata: finalizers that may clash."""
+    before = old["metadata"].get("finalizers") or [] if old is not None else []
+    return [
+        f"metadata.finalizers: {quote(name)}: prefer a domain-qualified finalizer name "
+        f"{'including a path (/) ' if '.' in name else ''}"
+        "to avoid accidental conflicts with other finalizer writers"
+        for name in obj["metadata"].get("finalizers") or []
+        if name not in before and name not in _STANDARD_FINALIZERS and "/" not in name
+    ]
+
+
 def _owner_errors(owners: list[Mapping[str, Any]]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for index, owner in enumerate(owners):
-        path = f"metadata.ownerReferences[{index}]"
-        errors += [
-            invalid(f"{path}.{field}", owner.get(field, ""), f"{field} must not be empty")
-            for field in ("apiVersion", "kind", "name", "uid")
-            if not owner.get(field)
-        ]
+    errors = [
+        invalid(f"metadata.ownerReferences.{field}", owner.get(field, ""), why)
+        for owner in owners
+        for field, why in _OWNER_FIELDS.items()
+        if not owner.get(field)
+    ]
     controllers = [owner for owner in owners if owner.get("controller")]
     if len(controllers) > 1:
         errors.append(

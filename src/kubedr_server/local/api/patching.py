@@ -59,7 +59,7 @@ class Patcher:
         custom = call.target.resource.custom
         accepted = [JSON_PATCH, MERGE_PATCH, *([] if custom else [STRATEGIC_PATCH]), APPLY_PATCH]
         if kind not in accepted:
-            if kind == STRATEGIC_PATCH:
+            if custom:
                 raise errors.unsupported_media_type(accepted)
             raise errors.APIError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
         if kind == APPLY_PATCH:
@@ -86,7 +86,7 @@ class Patcher:
     def _changed(self, call: Call, obj: Any) -> Object:
         if not isinstance(obj, dict):
             raise errors.bad_request("error decoding patch: the result is not an object")
-        self._prepare.decode(call, obj)
+        self._prepare.decode(call, obj, patched=True)
         return obj
 
     def _json(self, obj: Object, patch: Any) -> Any:
@@ -113,6 +113,9 @@ class Patcher:
             raise errors.options_invalid(
                 "PatchOptions", errors.required("fieldManager", "is required for apply patch")
             )
+        if not (config.get("apiVersion") and config.get("kind")):
+            group, _, version = str(config.get("apiVersion", "")).rpartition("/")
+            raise errors.bad_request(f"invalid object type: {group}/{version}, Kind={config.get('kind', '')}")
         self._fields.check_applied(call, config)
         self._prepare.decode(call, config)
         return Patch(lambda entry: self._fields.apply(call, config, self._start(call, entry)), True, config)

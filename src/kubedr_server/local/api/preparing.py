@@ -6,9 +6,10 @@ from typing import Any
 from kubedr_server.local.api.builtin_defaults import default_builtin
 from kubedr_server.local.api.context import Call, Engine, Object
 from kubedr_server.local.api.decode import duplicate_fields
-from kubedr_server.local.api.errors import bad_request
+from kubedr_server.local.api.errors import bad_request, invalid_patch
 from kubedr_server.local.api.resources import ResourceType
-from kubedr_server.local.api.schemas import Schema, reference
+from kubedr_server.local.api.schemas import OBJECT_META, Schema, reference
+from kubedr_server.local.api.storage import encode
 
 
 def schema_of(resource: ResourceType) -> Schema:
@@ -22,35 +23,36 @@ class Preparer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def decode(self, call: Call, obj: Object) -> None:
-        """Check an object's envelope and fields as `fieldValidation` says; unknown fields are dropped."""
-        resource = call.target.resource
+    def decode(self, call: Call, obj: Object, *, patched: bool = False) -> None:
+        """Check an object's envelope and fields as `fieldValidation` says; unknown fields are dropped.
+
+        `patched`: it is what a patch has made, and not what was sent. Raises APIError 400 or 422.
+        """
+        resource, structure = call.target.resource, self._engine.structure
         self._check_envelope(resource, obj)
         what = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+        if resource.custom:
+            mistake = structure.mistyped(obj.get("metadata") or {}, reference(OBJECT_META))
+        else:
+            mistake = structure.mistyped(obj, schema_of(resource))
+        if mistake:
+            raise bad_request(f"{what}: {mistake}")
+        strict = call.options.field_validation == "Strict"
+        whole = encode(obj).decode() if strict and patched else ""
         problems = [f'duplicate field "{path}"' for path in duplicate_fields(obj)]
-        if not resource.custom:
-            mistake = self._engine.structure.mistyped(obj, schema_of(resource))
-            if mistake:
-                raise bad_request(f"{what}: {mistake}")
-        unknown = self._engine.structure.prune(obj, schema_of(resource))
-        problems += [f'unknown field "{path}"' for path in unknown]
-        self.report(call, what, problems)
+        problems += [f'unknown field "{path}"' for path in structure.prune(obj, schema_of(resource))]
+        if problems and strict:
+            text = f"strict decoding error: {', '.join(problems)}"
+            raise invalid_patch(whole, text) if patched else bad_request(f"{what}: {text}")
+        if call.options.field_validation == "Warn":
+            for problem in problems:
+                call.warn(problem)
         if not isinstance(obj.get("metadata"), dict):
             obj["metadata"] = {}
 
     def prune(self, resource: ResourceType, obj: Object) -> None:
         """Drop what the schema does not know, silently."""
         self._engine.structure.prune(obj, schema_of(resource))
-
-    def report(self, call: Call, what: str, problems: list[str]) -> None:
-        """Refuse, warn of or ignore what strict decoding found."""
-        if not problems:
-            return
-        if call.options.field_validation == "Strict":
-            raise bad_request(f"{what}: strict decoding error: {', '.join(problems)}")
-        if call.options.field_validation == "Warn":
-            for problem in problems:
-                call.warn(problem)
 
     def _check_envelope(self, resource: ResourceType, obj: Object) -> None:
         # Like the real server, take what the path says where the body says nothing.

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -31,8 +32,6 @@ class Selection:
     def parse(cls, target: Target, query: Mapping[str, str]) -> "Selection":
         """Read the selectors. Raises APIError(400)."""
         selector = query.get("fieldSelector", "")
-        if target.name:
-            selector = ",".join(filter(None, (selector, f"metadata.name={target.name}")))
         return cls(
             parse_labels(query.get("labelSelector", "")),
             parse_fields(selector, target.resource),
@@ -46,6 +45,17 @@ class Selection:
         if self.labels is not None and not self.labels(entry.object["metadata"].get("labels") or {}):
             return False
         return self.fields is None or self.fields(entry.object)
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """What a watch asks for; `deadline` is a time of the event loop."""
+
+    selection: Selection
+    since: int
+    initial: bool
+    bookmarks: bool
+    deadline: float
 
 
 def too_old(asked: int, oldest: int) -> errors.APIError:
@@ -69,11 +79,7 @@ class Reader:
         return entry
 
     def _check_revision(self, text: str) -> int:
-        if not text:
-            return 0
-        if not text.isdigit():
-            raise errors.bad_request(f'resourceVersion: Invalid value: "{text}": must be a number')
-        revision = int(text)
+        revision = _revision(text)
         if revision > self._engine.store.revision:
             details = {
                 "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
@@ -87,7 +93,8 @@ class Reader:
     def list(self, target: Target, query: Mapping[str, str], view: View) -> bytes:
         """Return a list, or the next page of one."""
         selection = Selection.parse(target, query)
-        limit = int(query.get("limit") or 0)
+        _check_match(query)
+        limit = _integer(query, "limit")
         token = query.get("continue", "")
         asked = self._check_revision(query.get("resourceVersion", ""))
         revision, after = self._engine.store.revision, ""
@@ -101,7 +108,7 @@ class Reader:
             if selection.matches(entry) and (not after or _position(entry) > after)
         ]
         meta: dict[str, object] = {"resourceVersion": str(revision)}
-        if limit and len(entries) > limit:
+        if 0 < limit < len(entries):
             rest = len(entries) - limit
             entries = entries[:limit]
             meta["continue"] = _token(revision, _position(entries[-1]))
@@ -122,49 +129,89 @@ class Reader:
             )
         return revision, after
 
-    async def watch(self, target: Target, query: Mapping[str, str], view: View) -> AsyncIterator[bytes]:
-        """Yield watch events as lines of JSON until the time is up."""
+    def watch(self, target: Target, query: Mapping[str, str], view: View) -> AsyncIterator[bytes]:
+        """Return watch events as lines of JSON, until the time is up. Raises APIError(400)."""
+        seconds = _integer(query, "timeoutSeconds") or self._rng.randint(1800, 3600)
+        asked = _Watch(
+            Selection.parse(target, query),
+            since=_revision(query.get("resourceVersion", "")),
+            initial=query.get("sendInitialEvents") == "true",
+            bookmarks=query.get("allowWatchBookmarks") == "true",
+            deadline=asyncio.get_running_loop().time() + seconds,
+        )
+        return self._watched(target, asked, view)
+
+    async def _watched(self, target: Target, asked: _Watch, view: View) -> AsyncIterator[bytes]:
         store = self._engine.store
-        selection = Selection.parse(target, query)
-        text = query.get("resourceVersion", "")
-        initial = text in ("", "0") or query.get("sendInitialEvents") == "true"
-        bookmarks = query.get("allowWatchBookmarks") == "true"
-        since = None if initial else int(text)
-        seconds = int(query.get("timeoutSeconds") or 0) or self._rng.randint(1800, 3600)
-        deadline = asyncio.get_running_loop().time() + seconds
+        since = None if asked.initial else asked.since or None
         try:
             async with store.subscribe(
                 target.resource.qualified, target.namespace or None, since=since
             ) as changes:
-                if initial:
+                if since is None:
                     for entry in store.list(target.resource.qualified, target.namespace):
-                        if selection.matches(entry):
+                        if asked.selection.matches(entry):
                             yield _line("ADDED", view.watched(entry))
-                    if query.get("sendInitialEvents") == "true" and bookmarks:
+                    if asked.initial and asked.bookmarks:
                         yield _line("BOOKMARK", view.bookmark(store.revision, _INITIAL_EVENTS_END))
-                async for line in self._follow(changes, selection, view, deadline, bookmarks):
+                async for line in self._follow(changes, asked, view):
                     yield line
         except CompactedError as error:
-            yield _line("ERROR", encode(too_old(since or 0, error.oldest).status()))
+            yield _line("ERROR", encode(too_old(asked.since, error.oldest).status()))
 
-    async def _follow(
-        self, changes: Subscription, selection: Selection, view: View, deadline: float, bookmarks: bool
-    ) -> AsyncIterator[bytes]:
+    async def _follow(self, changes: Subscription, asked: _Watch, view: View) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
-        while (now := loop.time()) < deadline:
+        while (now := loop.time()) < asked.deadline:
             revision = self._engine.store.revision
             try:
-                async with asyncio.timeout(min(BOOKMARK_SECONDS, deadline - now)):
+                async with asyncio.timeout(min(BOOKMARK_SECONDS, asked.deadline - now)):
                     change = await changes.next()
             except TimeoutError:
-                if bookmarks:
+                if asked.bookmarks:
                     yield _line("BOOKMARK", view.bookmark(revision))
                 continue
             if change is None:
                 return
-            line = _event(change, selection, view)
+            line = _event(change, asked.selection, view)
             if line is not None:
                 yield line
+
+
+def _integer(query: Mapping[str, str], name: str) -> int:
+    """Read a number of the query; 0 if it is not given. Raises APIError(400)."""
+    text = query.get(name) or "0"
+    if re.fullmatch(r"[-+]?[0-9]+", text) is None:
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def _revision(text: str) -> int:
+    if re.fullmatch("[0-9]*", text) is None:
+        why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise errors.bad_request(f'invalid resource version: resourceVersion: Invalid value: "{text}": {why}')
+    return int(text or 0)
+
+
+def _check_match(query: Mapping[str, str]) -> None:
+    """Refuse a list's `resourceVersionMatch` that makes no sense. Raises APIError(422)."""
+    field, match, revision = (
+        "resourceVersionMatch",
+        query.get("resourceVersionMatch", ""),
+        query.get("resourceVersion"),
+    )
+    if not match:
+        return
+    if not revision:
+        mistake = errors.forbidden(field, f"{field} is forbidden unless resourceVersion is provided")
+    elif query.get("continue"):
+        mistake = errors.forbidden(field, f"{field} is forbidden when continue is provided")
+    elif match not in ("Exact", "NotOlderThan"):
+        mistake = errors.unsupported(field, match, ["Exact", "NotOlderThan", ""])
+    elif match == "Exact" and revision == "0":
+        mistake = errors.forbidden(field, f'{field} "exact" is forbidden for resourceVersion "0"')
+    else:
+        return
+    raise errors.options_invalid("ListOptions", mistake)
 
 
 def _event(change: Change, selection: Selection, view: View) -> bytes | None:

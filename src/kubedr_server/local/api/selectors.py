@@ -11,6 +11,7 @@ Matcher = Callable[[Mapping[str, Any]], bool]
 _KEY = r"[A-Za-z0-9][A-Za-z0-9_./-]*"
 _SET = re.compile(rf"^({_KEY})\s+(in|notin)\s*\(([^)]*)\)$")
 _EQUAL = re.compile(rf"^({_KEY})\s*(==|=|!=)\s*([A-Za-z0-9_.-]*)$")
+_COMPARE = re.compile(rf"^({_KEY})\s*([<>])\s*(\d+)$")
 _EXISTS = re.compile(rf"^(!?)\s*({_KEY})$")
 
 _COMMON_FIELDS = ("metadata.name", "metadata.namespace")
@@ -44,18 +45,29 @@ def _requirement(text: str) -> Matcher:
         if operator == "!=":
             return lambda labels: labels.get(key) != value
         return lambda labels: labels.get(key) == value
+    if found := _COMPARE.match(text):
+        key, operator, number = found.groups()
+        return lambda labels: _compares(labels.get(key), operator, int(number))
     if found := _EXISTS.match(text):
         negated, key = found.groups()
         return (lambda labels: key not in labels) if negated else (lambda labels: key in labels)
     raise bad_request(f"unable to parse requirement: found '{text}', expected: a label selector")
 
 
+def _compares(value: str | None, operator: str, number: int) -> bool:
+    if value is None or re.fullmatch(r"-?\d+", value) is None:
+        return False
+    return int(value) > number if operator == ">" else int(value) < number
+
+
 def parse_labels(selector: str) -> Matcher | None:
     """Return a predicate over labels; None where everything matches. Raises APIError(400)."""
     parts = [part.strip() for part in re.split(r",(?![^(]*\))", selector)] if selector.strip() else []
-    matchers = [_requirement(part) for part in parts if part]
-    if not matchers:
+    if not parts:
         return None
+    if not parts[-1]:
+        raise bad_request("found '', expected: identifier after ','")
+    matchers = [_requirement(part) for part in parts]
     return lambda labels: all(matches(labels) for matches in matchers)
 
 

@@ -12,6 +12,7 @@ from kubedr_server.local.api.tables import Tables
 
 JSON = "application/json"
 _META_GROUP = "meta.k8s.io"
+_TYPE_META = ("apiVersion", "kind")
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,13 @@ class View:
         else:
             kind, version = self._resource.list_kind_name, self._resource.api_version
         head = encode({"kind": kind, "apiVersion": version, "metadata": meta})
-        return head[:-1] + b',"items":[' + b",".join(self.one(entry) for entry in entries) + b"]}"
+        return head[:-1] + b',"items":[' + b",".join(self._item(entry) for entry in entries) + b"]}"
+
+    def _item(self, entry: Entry) -> bytes:
+        """Render an object of a list: a built-in one does not repeat what the list says of its kind."""
+        if self._resource.custom or self._accept.form:
+            return self.one(entry)
+        return encode({name: value for name, value in entry.object.items() if name not in _TYPE_META})
 
     def _table(self, objects: Iterable[Object], meta: dict[str, Any]) -> Object:
         columns, cells = self._tables.columns(self._resource)

@@ -43,7 +43,7 @@ class Writer:
         self._check_names(call, obj)
         given = obj["metadata"].get("name")
         if obj["metadata"].get("resourceVersion"):
-            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+            raise errors.APIError(500, "", "resourceVersion should not be set on objects to be created")
         self._check_namespace(call, str(given or obj["metadata"].get("generateName", "")))
         metadata.begin(obj, resource, target.namespace, timestamp(engine.clock()), engine.rng)
         if resource.custom and "status" in resource.subresources:
@@ -168,6 +168,9 @@ class Writer:
         found = self._validator.errors(call, obj, old)
         if found:
             raise errors.is_invalid(call.target.resource, obj["metadata"].get("name", ""), found)
+        if call.target.resource.custom:
+            for text in metadata.warnings(obj, old):
+                call.warn(text)
 
     async def _modify(
         self, call: Call, change: Callable[[Entry], Object], *, retry: bool = True, tracked: bool = False
