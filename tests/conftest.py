@@ -1,5 +1,6 @@
 """Servers that tests share: started once for each worker, and only when a test asks for one."""
 
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,15 @@ from support.s3 import S3Server
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep temporary files among the tests' own: kubernetes-asyncio leaves a kubeconfig's keys in some."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
+        patch.setattr(tempfile, "tempdir", None)
+        yield
 
 
 @pytest.fixture(scope="session")
