@@ -82,7 +82,9 @@ class EtcdServer(Etcd):
 
 
 @contextmanager
-def etcd_cluster(directory: Path, members: int = 3) -> Iterator[list[EtcdServer]]:
+def etcd_cluster(
+    directory: Path, members: int = 3, extra_arguments: Sequence[str] = ()
+) -> Iterator[list[EtcdServer]]:
     """Run a cluster of several members that share one certificate authority."""
     authority = Authority(directory / "pki", name="etcd")
     ports = free_ports(2 * members)
@@ -96,6 +98,7 @@ def etcd_cluster(directory: Path, members: int = 3) -> Iterator[list[EtcdServer]
             client_port=ports[2 * i],
             peer_port=ports[2 * i + 1],
             initial_cluster=peers,
+            extra_arguments=extra_arguments,
         )
         for i, name in enumerate(names)
     ]

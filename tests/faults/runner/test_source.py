@@ -1,6 +1,5 @@
 """An etcd that is compacted, defragmented, full or corrupt while it is backed up."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from kubedr_server.api.conditions import Reason
 from kubedr_server.contract import Env, Operation
 from kubedr_server.snapshot.objects import take_inventory
-from support.etcd import EtcdServer, etcd_cluster
+from support.etcd import EtcdServer
 from support.local_runner import LocalPod, copied_pod, wrapped
 
 pytestmark = [pytest.mark.storage, pytest.mark.fault]
@@ -61,49 +60,3 @@ def test_a_full_etcd_is_backed_up_with_a_warning_and_a_corrupt_one_is_not(
     corrupt = own_pod.here(Operation.BACKUP)
     assert corrupt.result.reason is Reason.ETCD_CORRUPT
     assert len(list(Path(own_pod.settings[Env.REPOSITORY], "snapshots").iterdir())) == 1
-
-
-@pytest.mark.slow
-def test_a_new_leader_meanwhile_does_no_harm_and_a_member_that_is_gone_is_told(
-    tmp_path: Path, empty_repository: Path
-) -> None:
-    with etcd_cluster(tmp_path / "cluster") as members:
-        members[0].put("/registry/configmaps/default/one", "value")
-        pod = copied_pod(tmp_path, members[0], empty_repository)
-        leader = next(member for member in members if is_leader(member))
-        # Never the first: that one is killed later, and an election then is another test's matter.
-        heir = next(member for member in members[1:] if member is not leader)
-        tls = f"--cacert={leader.ca} --cert={leader.cert} --key={leader.key}"
-        path = wrapped(
-            tmp_path / "programs",
-            "etcdctl",
-            'case "$*" in *"snapshot save"*)\n'
-            f"  real --endpoints={leader.endpoint} {tls} move-leader {member_id(heir):x} >&2;; esac\n"
-            'real "$@"',
-        )
-        pod.settings[Env.ETCD_ENDPOINTS] = ",".join(member.endpoint for member in members)
-        backup = pod.done_here(Operation.BACKUP, {"PATH": path})
-        assert not is_leader(leader)
-        assert all("No certificate" in warning for warning in backup.result.warnings), "members were compared"
-        members[0].kill()
-        another = pod.done_here(Operation.BACKUP)
-        assert another.result.backup is not None
-        assert another.result.backup.etcd_endpoint == members[1].endpoint
-        assert any("cannot be reached" in warning for warning in another.result.warnings)
-
-
-def status_of(member: EtcdServer) -> dict[str, int]:
-    """Return what a member says of itself: its own id, and its leader's."""
-    (item,) = json.loads(member.etcdctl("endpoint", "status", "--write-out=json"))
-    return {"id": item["Status"]["header"]["member_id"], "leader": item["Status"]["leader"]}
-
-
-def is_leader(member: EtcdServer) -> bool:
-    """Whether a member is the leader."""
-    status = status_of(member)
-    return status["id"] == status["leader"]
-
-
-def member_id(member: EtcdServer) -> int:
-    """Return a member's id."""
-    return status_of(member)["id"]
