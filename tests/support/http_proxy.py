@@ -9,13 +9,12 @@ import http.client
 import select
 import socket
 import struct
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
 from urllib.parse import urlsplit
+
+from support.http_server import Handler, HttpServer
 
 _HOP_BY_HOP = {"connection", "proxy-connection", "keep-alive", "transfer-encoding", "content-length"}
 
@@ -70,36 +69,20 @@ class Request:
 Choose = Callable[[Request], "Fault | Refusal | None"]
 
 
-class HttpProxy:
-    """Listens on 127.0.0.1 as long as it is entered. `upstream` is the storage's URL.
+class HttpProxy(HttpServer):
+    """Stands before the storage whose URL is `upstream`.
 
     `choose` says for each request what goes wrong with it; `requests` are those that came, and `tunnels`
     the hosts that CONNECT asked for.
     """
 
     def __init__(self, upstream: str, choose: Choose | None = None) -> None:
+        super().__init__(_Handler)
         self.address = urlsplit(upstream).netloc
         self.choose: Choose = choose or (lambda _: None)
         self.requests: list[Request] = []
         self.hosts: set[str] = set()
         self.tunnels: list[str] = []
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.proxy = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def dial(self) -> socket.socket:
         """Return a connection to the storage."""
@@ -107,25 +90,11 @@ class HttpProxy:
         return socket.create_connection((host, int(port)), timeout=30)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    proxy: HttpProxy
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: connections that break are what this is for."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def log_message(self, *arguments: Any) -> None:
-        """Say nothing."""
+class _Handler(Handler):
+    server: HttpProxy
 
     def _forward(self) -> None:
-        proxy = self.server.proxy
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        proxy, body = self.server, self.body()
         target = urlsplit(self.path)
         if target.netloc:
             proxy.hosts.add(target.netloc)
@@ -152,13 +121,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815 - the base class's names
 
-    def do_CONNECT(self) -> None:
+    def do_CONNECT(self) -> None:  # noqa: N802 - the base class's name
         """Let the client talk to the storage by itself."""
-        self.server.proxy.tunnels.append(self.path)
+        self.server.tunnels.append(self.path)
         self.send_response_only(200, "Connection established")
         self.end_headers()
         self.close_connection = True
-        with self.server.proxy.dial() as upstream, contextlib.suppress(OSError):
+        with self.server.dial() as upstream, contextlib.suppress(OSError):
             ends = {self.connection: upstream, upstream: self.connection}
             while True:
                 readable, _, _ = select.select(list(ends), [], [], 30)
@@ -171,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
                     return
 
     def _ask(self, path: str, body: bytes) -> tuple[int, str, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(self.server.proxy.address, timeout=30)
+        connection = http.client.HTTPConnection(self.server.address, timeout=30)
         try:
             connection.putrequest(self.command, path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():

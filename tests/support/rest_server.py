@@ -5,58 +5,28 @@ https://restic.readthedocs.io/en/stable/REST_backend.html; what it stores is wha
 
 import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
 from urllib.parse import urlsplit
+
+from support.http_server import Handler, HttpServer
 
 USER, PASSWORD = "canary-user", "canary-rest-password"
 _LIST = "application/vnd.x.restic.rest.v2"
 
 
-class RestServer:
-    """Listens on 127.0.0.1 as long as it is entered."""
+class RestServer(HttpServer):
+    """Keeps its repositories in `directory`. `url` is without credentials."""
 
     def __init__(self, directory: Path) -> None:
+        super().__init__(_Handler)
         self.directory = directory
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.directory = directory
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
-
-    @property
-    def url(self) -> str:
-        """Return where it listens, without credentials."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    directory: Path
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client may go at any time."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def log_message(self, *arguments: Any) -> None:
-        """Say nothing."""
+class _Handler(Handler):
+    server: RestServer
 
     def _handle(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.body()
         token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         if self.headers.get("Authorization") != f"Basic {token}":
             self._answer(401)
