@@ -108,24 +108,6 @@ async def test_a_changed_policy_reaches_its_cronjob(world: World) -> None:
         assert "certificates" in [volume["name"] for volume in volumes]
 
 
-async def test_a_cronjob_of_someone_else_is_not_taken(world: World) -> None:
-    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "someone", "controller": True}
-    foreign = {
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "metadata": {"name": CRONJOB, "namespace": world.namespace, "ownerReferences": [owner]},
-        "spec": {"schedule": "1 1 1 1 1"},
-    }
-    await world.client.create(CRONJOBS, foreign)
-    async with world.controllers():
-        await world.secret()
-        await world.location()
-        await world.end(await world.job(Operation.INIT), a_result(Operation.INIT))
-        await world.policy()
-        await world.becomes(METADATA_BACKUP_POLICIES, POLICY, ready("False", "Conflict"))
-    assert (await world.get(CRONJOBS, CRONJOB))["spec"] == foreign["spec"]
-
-
 @pytest.mark.fault
 async def test_every_job_that_ended_while_the_server_was_down_is_told(world: World) -> None:
     async with world.controllers():

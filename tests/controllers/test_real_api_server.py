@@ -107,6 +107,17 @@ async def test_a_quantity_in_other_words_is_applied_once_and_edits_are_repaired(
         assert (first["metadata"]["generation"], repaired["metadata"]["generation"]) == (1, 3)
 
 
+async def test_a_cronjob_of_another_owner_is_not_taken(world: World) -> None:
+    theirs = await world.foreign_cronjob()
+    async with world.controllers():
+        await world.secret()
+        await world.location()
+        await world.end(await world.job(Operation.INIT), a_result(Operation.INIT))
+        await world.policy()
+        await world.becomes(METADATA_BACKUP_POLICIES, "nightly", ready("False", "Conflict"))
+    assert (await world.get(CRONJOBS, "nightly-backup-cronjob"))["metadata"] == theirs["metadata"]
+
+
 async def test_retention_deletes_the_snapshot_of_the_oldest_first(world: World) -> None:
     async with world.controllers():
         await world.ready_policy(retainNumBackups=1)

@@ -18,6 +18,7 @@ from kubedr_server.kube.client import Client
 from kubedr_server.kube.election import LeadershipLost
 from kubedr_server.kube.resources import (
     BACKUP_LOCATIONS,
+    CONFIGMAPS,
     CRONJOBS,
     EVENTS,
     JOBS,
@@ -130,6 +131,22 @@ class World:
         }
         body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": template["spec"]}
         return await self.client.create(JOBS, body)
+
+    async def foreign_cronjob(self, name: str = "nightly-backup-cronjob") -> Object:
+        """Make a CronJob that has a policy's name and another owner."""
+        theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}}
+        made = await self.client.create(CONFIGMAPS, theirs, self.namespace)
+        owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": made["metadata"]["uid"]}
+        container = {"name": "theirs", "image": "theirs"}
+        pod = {"restartPolicy": "Never", "containers": [container]}
+        metadata = {
+            "name": name,
+            "namespace": self.namespace,
+            "ownerReferences": [{**owner, "controller": True}],
+        }
+        spec = {"schedule": "1 1 1 1 1", "jobTemplate": {"spec": {"template": {"spec": pod}}}}
+        body = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata, "spec": spec}
+        return await self.client.create(CRONJOBS, body)
 
     # What Kubernetes does.
 

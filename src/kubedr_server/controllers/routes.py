@@ -58,7 +58,7 @@ def connect(cluster: Cluster, queues: Mapping[Resource, Add]) -> None:
         SECRETS: of_secret,
     }
     for resource, route in routes.items():
-        cluster.informers[resource].add_handler(_handler(cluster, route, queues))
+        cluster.on_changes(resource, _handler(cluster, route, queues))
 
 
 def _handler(

@@ -19,6 +19,7 @@ from kubedr_server.controllers.decision import (
 )
 from kubedr_server.controllers.settings import FIELD_MANAGER
 from kubedr_server.kube import errors
+from kubedr_server.kube.cache import Key
 from kubedr_server.kube.events import EventRecorder
 from kubedr_server.kube.resources import METADATA_BACKUP_RECORDS, METADATA_RESTORES, Resource
 
@@ -61,8 +62,9 @@ class Writer:
             return
         metadata = obj["metadata"]
         body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": patch}
-        answer = await self._patch(Merge(resource, metadata["namespace"], metadata["name"], body, "status"))
-        self._cluster.wrote(resource, answer)
+        key = Key(metadata["namespace"], metadata["name"])
+        with self._cluster.writing(resource, key) as answered:
+            answered(await self._patch(Merge(resource, *key, body, "status")))
 
     def announce(self, obj: Mapping[str, Any], event: Announcement) -> None:
         """Record an Event of `obj`."""
@@ -86,8 +88,14 @@ class Writer:
                 await client.delete(write.resource, write.namespace, write.name, uid=write.uid)
             return None
         if isinstance(write, Apply):
-            answer = await client.apply(write.resource, write.object, field_manager=FIELD_MANAGER)
-        elif isinstance(write, Create):
+            metadata = write.object["metadata"]
+            with self._cluster.writing(
+                write.resource, Key(metadata["namespace"], metadata["name"])
+            ) as answered:
+                answer = await client.apply(write.resource, write.object, field_manager=FIELD_MANAGER)
+                answered(answer)
+            return answer
+        if isinstance(write, Create):
             answer = await client.create(write.resource, write.object)
             if write.status is not None:
                 metadata = answer["metadata"]

@@ -10,6 +10,7 @@ import pytest
 from kubedr_server.contract import Operation
 from kubedr_server.kube.resources import (
     BACKUP_LOCATIONS,
+    CRONJOBS,
     JOBS,
     METADATA_BACKUP_POLICIES,
     METADATA_BACKUP_RECORDS,
@@ -160,6 +161,22 @@ async def test_a_deletion_is_told_once_though_the_finalizer_cannot_be_taken_away
     await world.client.delete(METADATA_BACKUP_RECORDS, NAMESPACE, "mbr-00000001")
     await world.goes(METADATA_BACKUP_RECORDS, "mbr-00000001")
     assert [event["count"] for event in await world.told("DeleteSucceeded")] == [1]
+
+
+@in_simulation
+async def test_a_cronjob_of_another_owner_is_not_taken(world: SimulatedWorld) -> None:
+    theirs = await world.foreign_cronjob()
+    await Server(world, "server").start()
+    await world.secret()
+    await world.location()
+    await world.policy()
+    await world.becomes(METADATA_BACKUP_POLICIES, "nightly", ready("False", "Conflict"))
+    found = await world.get(CRONJOBS, "nightly-backup-cronjob")
+    assert found["metadata"] == theirs["metadata"]
+
+    # Once it is out of the way, the policy has one of its own.
+    await world.client.delete(CRONJOBS, NAMESPACE, "nightly-backup-cronjob")
+    await world.becomes(METADATA_BACKUP_POLICIES, "nightly", ready("True"))
 
 
 @in_simulation

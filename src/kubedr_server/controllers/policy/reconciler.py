@@ -21,7 +21,7 @@ from kubedr_server.controllers.policy.decide import PolicyDecision, decide
 from kubedr_server.controllers.policy.drill import DrillState
 from kubedr_server.controllers.policy.record import ID_LENGTHS, Slot, is_record_of
 from kubedr_server.controllers.policy.state import PolicyState, Untold
-from kubedr_server.controllers.reconciler import Context, outcome, read
+from kubedr_server.controllers.reconciler import Context, Read, outcome, read
 from kubedr_server.controllers.run import Run, confirm, remembered, runs_of
 from kubedr_server.controllers.settings import FOREIGN_LABEL
 from kubedr_server.kube import errors
@@ -64,7 +64,20 @@ class PolicyReconciler:
         if policy.metadata.deletion_timestamp is not None:
             # Its CronJob is its own and goes with it. Its records stay.
             return Done()
-        state = await self._gather(key, policy)
+        # A policy that was never looked at has no CronJob yet. If another owner has one of that name, the API
+        # server does not let us have it, too.
+        is_new = policy.status.observed_generation is None
+        try:
+            return await self._settle(key, found, ask=not is_new)
+        except errors.Invalid:
+            if not is_new:
+                raise
+            return await self._settle(key, found, ask=True)
+
+    async def _settle(self, key: Key, found: Read[MetadataBackupPolicy], *, ask: bool) -> Outcome:
+        """Make a policy so. `ask` the API server for a CronJob that is not in the cache."""
+        context = self._context
+        state = await self._gather(key, found.model, ask=ask)
         decision = decide(state, context.settings.runner, context.clock())
         if decision.counted is not None:
             self._uncounted[key] = decision.counted
@@ -75,10 +88,10 @@ class PolicyReconciler:
         self._show(key, decision)
         return outcome(decision)
 
-    async def _gather(self, key: Key, policy: MetadataBackupPolicy) -> PolicyState:
+    async def _gather(self, key: Key, policy: MetadataBackupPolicy, *, ask: bool) -> PolicyState:
         cluster, namespace = self._context.cluster, key.namespace
         location = cluster.cached(BACKUP_LOCATIONS, Key(namespace, policy.spec.destination))
-        cronjob = await self._cronjob(Key(namespace, backup_cronjob_name(policy.metadata.name)))
+        cronjob = await self._cronjob(Key(namespace, backup_cronjob_name(policy.metadata.name)), ask=ask)
         runs = runs_of(cluster, cronjob["metadata"]["uid"], Operation.BACKUP) if cronjob else ()
         untold, more = await self._first_untold(runs, policy)
         active = [run for run in runs if jobs.ended(run.job) is None]
@@ -140,10 +153,11 @@ class PolicyReconciler:
             missed.windows(known),
         )
 
-    async def _cronjob(self, key: Key) -> dict[str, Any] | None:
+    async def _cronjob(self, key: Key, *, ask: bool) -> dict[str, Any] | None:
         """Return the CronJob of that name; one that is not labelled as ours is not in the cache."""
         cluster = self._context.cluster
-        return await cluster.fresh(CRONJOBS, key) or await cluster.live(CRONJOBS, key)
+        known = await cluster.fresh(CRONJOBS, key)
+        return await cluster.live(CRONJOBS, key) if known is None and ask else known
 
     async def _first_untold(
         self, runs: tuple[Run, ...], policy: MetadataBackupPolicy
