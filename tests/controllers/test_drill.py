@@ -91,6 +91,12 @@ def test_another_schedule_is_worked_out_anew() -> None:
     assert decided(stale).fields == {"next_drill_time": MIDNIGHT}
 
 
+def test_a_clock_that_was_a_year_ahead_puts_no_drill_off() -> None:
+    assert decided(policy(nextDrillTime=stamp(NOW + timedelta(days=365)))).fields == {
+        "next_drill_time": MIDNIGHT
+    }
+
+
 def test_when_it_is_due_the_newest_backup_is_brought_back_by_its_id() -> None:
     due = policy(nextDrillTime=stamp(NOW - timedelta(minutes=3)))
     decision = decided(due)

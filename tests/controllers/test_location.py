@@ -154,6 +154,11 @@ def test_it_waits_before_the_next_attempt_and_keeps_saying_why() -> None:
     assert (decision.before, decision.events, decision.wake_after) == ((), (), 10.0)
 
 
+def test_an_attempt_that_a_clock_noted_for_next_year_is_made_at_once() -> None:
+    location = a_location(status={**FAILED, "nextAttemptTime": stamp(NOW + timedelta(days=365))})
+    assert [type(write) for write in decided(location).before] == [Create]
+
+
 def test_the_next_attempt_has_another_job_and_takes_away_the_last_one() -> None:
     location = a_location(status={**FAILED, "nextAttemptTime": stamp(NOW)})
     second = init_job_name(location, f"{KEY}-1")

@@ -235,14 +235,22 @@ def test_a_storage_that_answers_again_is_told() -> None:
 @pytest.mark.fault
 def test_what_was_begun_before_the_last_initialisation_is_not_told() -> None:
     # The bucket, or the Secret, was another one.
-    location = the_location(status={"initTime": stamp(NOW)})
+    location = the_location()
+    before = the_location(status={"attemptKey": "with-another-bucket"})
     result = unreachable(Operation.HEALTH).model_copy(update={"repository_id": "repo-2"})
-    run = ended(HEALTH_JOB, result)
+    run = ended(health_job(before, RUNNER, DUE, unlock=True), result)
     decision = decided(location, run)
     assert decision.after == (Delete(JOBS, NAMESPACE, run.name, "the-run"),)
     assert decision.events == ()
     assert conditions_of(decision)["Ready"] == ("True", "Ready")
     assert status_of(decision)["repositoryId"] == "repo-1"
+
+
+@pytest.mark.fault
+def test_a_look_is_told_though_the_clock_was_set_back_since_the_initialisation() -> None:
+    location = the_location(status={"initTime": stamp(NOW + timedelta(days=1))})
+    run = ended(health_job(location, RUNNER, DUE, unlock=True), looked())
+    assert status_of(decided(location, run))["lastHealthTime"] == stamp(NOW)
 
 
 def test_a_look_whose_pod_left_nothing_says_so() -> None:

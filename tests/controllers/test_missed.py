@@ -177,16 +177,16 @@ def test_a_policy_counts_what_it_missed_and_says_so_until_a_backup_finishes() ->
     assert neglect.events(found)[0].message == (
         "2 backups, due from 2026-03-01T12:10:00Z to 2026-03-01T12:20:00Z, never started"
     )
-    assert str(neglect.sentence(policy, found, None)).startswith(
+    assert str(neglect.sentence(policy, found, None, late)).startswith(
         "a backup was due at 2026-03-01T12:30:00Z and has not started"
     )
     after = known(policy, NOTHING, late)
     assert (after.status.missed_runs, after.status.last_missed_time) == (2, NOW + timedelta(minutes=20))
     accounted = Missed(late)
-    assert neglect.sentence(after, accounted, None) == (
+    assert neglect.sentence(after, accounted, None, late) == (
         "the backup that was due at 2026-03-01T12:20:00Z never started"
     )
-    assert neglect.sentence(after, accounted, late) is None
+    assert neglect.sentence(after, accounted, late, late) is None
 
 
 @pytest.mark.parametrize(
@@ -199,6 +199,32 @@ def test_a_pause_or_another_schedule_begins_the_count_anew(change: dict[str, Any
     assert after.status.missed_runs is None
     expected = None if change.get("suspend") else NOW + timedelta(hours=5)
     assert after.status.missed_checked_time == expected
+
+
+def seen_by(policy: MetadataBackupPolicy) -> Seen:
+    return replace(NOTHING, told_until=policy.status.last_missed_time)
+
+
+def test_a_run_that_a_clock_which_was_ahead_has_told_to_be_missed_is_not_told_again() -> None:
+    policy = known(known(a_policy(), NOTHING, NOW), NOTHING, NOW + timedelta(minutes=42))
+    assert policy.status.missed_runs == 3
+    # The clock is put right: it is a moment after NOW again, and then time passes.
+    for passed in range(1, 60):
+        now = NOW + timedelta(minutes=passed)
+        found = neglect.find(policy, seen_by(policy), RUNNER, now)
+        if passed < 10:
+            assert neglect.sentence(policy, found, None, now) is None
+        policy = known(policy, seen_by(policy), now)
+    # At 12:10, 12:20 and 12:30, which were told, and at 12:40.
+    assert policy.status.missed_runs == 4
+
+
+def test_what_was_told_ahead_silences_no_other_schedule() -> None:
+    policy = known(known(a_policy(), NOTHING, NOW), NOTHING, NOW + timedelta(days=1))
+    assert policy.status.missed_runs == 142
+    changed = a_policy(status=policy.status.to_wire(), schedule="*/5 * * * *")
+    changed = known(changed, seen_by(changed), NOW)
+    assert known(changed, seen_by(changed), NOW + timedelta(minutes=13)).status.missed_runs == 143
 
 
 def test_a_clock_that_was_set_back_a_day_does_not_silence_the_count() -> None:

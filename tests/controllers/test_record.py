@@ -116,6 +116,9 @@ def test_it_waits_before_the_next_attempt() -> None:
         }
     )
     assert decided(replace(STATE, record=waiting)) == Decision(wake_after=9.0)
+    # Noted by a clock that was a day ahead: nobody waits for that.
+    ahead = waiting.status.model_copy(update={"next_attempt_time": NOW + timedelta(days=1)})
+    assert decided(replace(STATE, record=waiting.model_copy(update={"status": ahead}))).before
 
 
 def test_snapshots_are_deleted_one_after_the_other() -> None:

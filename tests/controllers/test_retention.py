@@ -21,6 +21,13 @@ def test_the_oldest_go_first() -> None:
     assert [record.metadata.name for record in expired(records, Keep(2))] == ["mbr-00000004", "mbr-00000003"]
 
 
+def test_the_backup_that_was_told_last_stays_though_its_time_is_the_oldest() -> None:
+    # The API server's clock was set back before it was made.
+    records = [a_record(snapshot(age), age=timedelta(hours=age)) for age in (9, 2, 1)]
+    gone = expired(records, Keep(1), last_told="mbr-00000009")
+    assert [record.metadata.name for record in gone] == ["mbr-00000002"]
+
+
 def test_an_unverified_record_neither_counts_nor_goes() -> None:
     records = [
         a_record(snapshot(1), age=timedelta(hours=1), verified=False),

@@ -176,7 +176,7 @@ class Server:
                 rng=self._rng,
                 clock=loop.time,
                 sleep=self.process.sleep,
-                now=simulation.now,
+                now=lambda: simulation.now() + simulation.skew,
             )
             await elector.run(lambda: self._reconcile(client.guarded(elector.check)))
 

@@ -1,6 +1,7 @@
 """How long to wait after failures in a row: for attempts that cost a pod, not for API requests."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -17,3 +18,11 @@ class Backoff:
         # 64 doublings are beyond any bound; more would overflow.
         plain = min(self.longest_seconds, self.first_seconds * self.factor ** min(max(failures - 1, 0), 64))
         return plain * (1 - self.spread * luck)
+
+    def left(self, due: datetime | None, now: datetime) -> float:
+        """Return how many seconds there are to wait until the next attempt; 0 if it is due.
+
+        One that is further ahead than any wait was noted by a clock that has been set back since.
+        """
+        seconds = 0.0 if due is None else (due - now).total_seconds()
+        return seconds if 0 < seconds <= self.longest_seconds else 0.0

@@ -91,9 +91,9 @@ def decide(state: DeletionState, settings: ControllerSettings, now: datetime) ->
         reason = stuck.reason if stuck else Reason.IN_PROGRESS
         message = stuck.message if stuck else f"Job {name} deletes the snapshot"
         return Decision(_status(record, now, reason, message))
-    due = record.status.next_attempt_time
-    if due is not None and now < due:
-        return Decision(wake_after=(due - now).total_seconds())
+    wait = settings.attempts.left(record.status.next_attempt_time, now)
+    if wait > 0:
+        return Decision(wake_after=wait)
     missing = lack(state.secrets, record.metadata.namespace)
     if missing is not None:
         known = conditions.find(record.status.conditions, ConditionType.SNAPSHOT_DELETED)

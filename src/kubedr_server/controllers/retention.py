@@ -40,8 +40,13 @@ class Keep:
         )
 
 
-def expired(records: Iterable[MetadataBackupRecord], keep: Keep) -> Sequence[MetadataBackupRecord]:
+def expired(
+    records: Iterable[MetadataBackupRecord], keep: Keep, last_told: str | None = None
+) -> Sequence[MetadataBackupRecord]:
     """Return the records that no rule keeps, oldest first.
+
+    `last_told` names the record of the policy's last good backup. It is the newest one, whatever the times
+    say: they may be those of a control plane whose clock was set back.
 
     Only verified records count and only they expire: one that was not proven must not push out one that
     was, and someone has to look at it. Records that are being deleted count no more. The
@@ -50,6 +55,7 @@ def expired(records: Iterable[MetadataBackupRecord], keep: Keep) -> Sequence[Met
     good = [record for record in records if _counts(record)]
     good.sort(key=_age_order)
     kept = {id(record) for record in good[-max(keep.newest, 1) :]}
+    kept |= {id(record) for record in good if record.metadata.name == last_told}
     for period, count in _PERIODS:
         kept |= _newest_of_each(good, period, count(keep))
     return [record for record in good if id(record) not in kept]

@@ -6,10 +6,11 @@ and a reason to show.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from kubedr_server.api.backup_location import BackupLocation
 from kubedr_server.api.base import Resource
+from kubedr_server.api.group import GROUP
 from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy
 from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
 from kubedr_server.api.metadata_restore import MetadataRestore
@@ -19,6 +20,9 @@ from kubedr_server.manifests.labels import Label, object_metadata, template_meta
 from kubedr_server.manifests.parts import Part, join, repository, setting
 from kubedr_server.manifests.pod import pod_spec
 from kubedr_server.manifests.settings import RunnerSettings
+
+ATTEMPT_ANNOTATION: Final = f"{GROUP}/attempt"
+"""On a Job of a location: its `status.attemptKey` when the Job was made, so its bucket and Secrets."""
 
 
 def init_job_name(location: BackupLocation, attempt: str) -> str:
@@ -203,7 +207,10 @@ def _location_job(
     deadline_seconds: int,
 ) -> dict[str, Any]:
     subjects = {Label.LOCATION: location.metadata.name}
-    return _job(name, location, operation, subjects, part, settings, deadline_seconds)
+    job = _job(name, location, operation, subjects, part, settings, deadline_seconds)
+    if location.status.attempt_key is not None:
+        job["metadata"].setdefault("annotations", {})[ATTEMPT_ANNOTATION] = location.status.attempt_key
+    return job
 
 
 def _job(

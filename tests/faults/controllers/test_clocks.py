@@ -85,6 +85,79 @@ async def test_a_servers_clock_that_jumps_a_day_loses_no_backup(world: Simulated
     assert len(await world.events("BackupSucceeded")) == 4
 
 
+@in_simulation
+async def test_whatever_a_servers_clock_does_each_run_has_one_outcome(world: SimulatedWorld) -> None:
+    server = Server(world, "server")
+    await server.start()
+    await world.ready_policy(schedule="0 * * * *", retainNumBackups=30)
+    # Every fourth of the hourly runs never starts. The clock does as NTP steps it, as a leap second repeats
+    # one, as a machine that was suspended finds it.
+    steps = [0, 0, 4 * 3600, 0, -1, 0, -3 * 3600, 0, 86400, 0, 3600, 0]
+    missed, made = 0, []
+    for number, step in enumerate(steps):
+        world.simulation.skew = timedelta(seconds=step)
+        due = (world.simulation.now() + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
+        await asyncio.sleep((due - world.simulation.now()).total_seconds() + 1)
+        if number % 4 == 3:
+            missed += 1
+            continue
+        job = await world.job_from_cronjob(f"nightly-backup-cronjob-{int(due.timestamp()) // 60}")
+        await world.succeed(job, snapshot(number + 1))
+        await world.becomes(JOBS, job["metadata"]["name"], is_told)
+        made.append(f"mbr-{number + 1:08x}")
+    world.simulation.skew = timedelta()
+    await asyncio.sleep(2 * 3600)
+    status = (await world.get(METADATA_BACKUP_POLICIES, "nightly"))["status"]
+    assert await names(world) == made
+    assert status["missedRuns"] >= missed
+    events = await world.events("BackupMissed")
+    assert [event["count"] for event in events] == [1] * len(events)
+    assert len({event["message"] for event in events}) == len(events)
+    assert status["consecutiveFailures"] == 0
+    durations = [
+        (sample.name, sample.value)
+        for metric in server.registry.collect()
+        for sample in metric.samples
+        if "duration" in sample.name or "seconds" in sample.name or "num_" in sample.name
+    ]
+    assert [pair for pair in durations if pair[1] < 0] == []
+
+
+@in_simulation
+async def test_a_lease_is_timed_by_a_clock_that_nobody_sets(world: SimulatedWorld) -> None:
+    first, second = Server(world, "first", elects=True), Server(world, "second", elects=True)
+    await first.start()
+    await second.start(wait=False)
+    for days in (1, -1, 0):
+        world.simulation.skew = timedelta(days=days)
+        await asyncio.sleep(60)
+        assert first.elector is not None
+        assert first.elector.leading
+        assert not second.ready.is_set()
+
+
+@in_simulation
+async def test_an_api_servers_clock_that_is_set_back_expires_no_new_backup(world: SimulatedWorld) -> None:
+    await Server(world, "server").start()
+    await world.ready_policy(retainNumBackups=2)
+    for number in range(1, 7):
+        if number == 4:
+            world.simulation.start -= timedelta(hours=3)
+            world.last_end = world.simulation.now()
+        await world.back_up(f"run-{number}", snapshot(number))
+        await world.becomes(JOBS, f"run-{number}", is_told)
+        await asyncio.sleep(600)
+        assert f"mbr-{number:08x}" in await names(world)
+        assert snapshot(number) in world.snapshots
+    # Once the times are in order again, so is what is kept.
+    await asyncio.sleep(3 * 3600)
+    for number in (7, 8):
+        await world.back_up(f"run-{number}", snapshot(number))
+        await world.becomes(JOBS, f"run-{number}", is_told)
+        await asyncio.sleep(600)
+    assert await names(world) == ["mbr-00000007", "mbr-00000008"]
+
+
 @pytest.mark.parametrize(
     ("begin", "end"),
     [

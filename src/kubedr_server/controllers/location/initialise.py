@@ -68,13 +68,14 @@ def decide(state: LocationState, runner: RunnerSettings, attempts: Backoff, now:
     key = attempt_key(location, state.secrets)
     same = status.attempt_key == key
     last_error = (status.init_error_message or "") if same else ""
-    if same and status.next_attempt_time is not None and now < status.next_attempt_time:
+    wait = attempts.left(status.next_attempt_time if same else None, now)
+    if wait > 0:
         known = conditions.find(status.conditions, ConditionType.READY)
         is_told = known is not None and known.message == last_error
         reason = known.reason if known is not None and is_told else Reason.NOT_READY
         return Decision(
             status=unready(location, now, reason, last_error),
-            wake_after=(status.next_attempt_time - now).total_seconds(),
+            wake_after=wait,
         )
     attempt = next_attempt(location, state.secrets)
     name = init_job_name(location, attempt)

@@ -23,7 +23,7 @@ from kubedr_server.controllers.location.tell import is_damaged, next_part, tell
 from kubedr_server.controllers.location.timetable import CHECK, HEALTH, PRUNE, TASKS, Task
 from kubedr_server.controllers.run import Run, trouble
 from kubedr_server.kube.resources import JOBS
-from kubedr_server.manifests.jobs import check_job, health_job, prune_job
+from kubedr_server.manifests.jobs import ATTEMPT_ANNOTATION, check_job, health_job, prune_job
 from kubedr_server.manifests.settings import RunnerSettings
 
 Times = Mapping[Task, datetime | None]
@@ -70,9 +70,8 @@ def is_due(state: LocationState, now: datetime) -> bool:
 
 def is_stale(run: Run, location: BackupLocation) -> bool:
     """Whether a Job was made before the last initialisation: with another bucket, or another Secret."""
-    created = run.job["metadata"].get("creationTimestamp")
-    known = location.status.init_time
-    return bool(created) and known is not None and datetime.fromisoformat(created) < known
+    made_with = (run.job["metadata"].get("annotations") or {}).get(ATTEMPT_ANNOTATION)
+    return made_with is not None and made_with != location.status.attempt_key
 
 
 def _turn(state: LocationState, times: Times, now: datetime) -> tuple[Task | None, float | None]:

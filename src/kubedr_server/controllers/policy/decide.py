@@ -55,7 +55,7 @@ def decide(state: PolicyState, runner: RunnerSettings, now: datetime) -> PolicyD
     backed_up = _backup(state, told)
     found = neglect.find(policy, state.seen, runner, now)
     finished = told.fields.get("backup_time") if told else None
-    ready = _ready(state, destination, scheduled, backed_up, neglect.sentence(policy, found, finished))
+    ready = _ready(state, destination, scheduled, backed_up, neglect.sentence(policy, found, finished, now))
     drilled = drill.decide(policy, state.location, state.drills, runner, now)
     findings = [destination, scheduled, backed_up, ready, *_drill_finding(policy, drilled)]
     next_due = None
@@ -200,7 +200,9 @@ def _expire(state: PolicyState) -> tuple[Write, ...]:
     """Return the deletion of what no retention rule keeps. The records' own controller does the rest."""
     return tuple(
         Delete(METADATA_BACKUP_RECORDS, record.metadata.namespace, record.metadata.name, record.metadata.uid)
-        for record in retention.expired(state.records, retention.Keep.of(state.policy.spec))
+        for record in retention.expired(
+            state.records, retention.Keep.of(state.policy.spec), state.policy.status.mbr_name
+        )
     )
 
 

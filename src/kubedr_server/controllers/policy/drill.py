@@ -82,11 +82,11 @@ def decide(
 
 
 def _due(policy: MetadataBackupPolicy, schedule: str, now: datetime) -> datetime | None:
-    """Return when the next drill is due: as noted, unless the spec has changed since."""
-    noted = policy.status.next_drill_time
-    if noted is not None and policy.status.observed_generation == policy.metadata.generation:
-        return noted
-    return _next(schedule, now)
+    """Return when the next drill is due: as noted, unless the spec or the clock was changed since."""
+    noted, following = policy.status.next_drill_time, _next(schedule, now)
+    if noted is None or policy.status.observed_generation != policy.metadata.generation:
+        return following
+    return noted if following is None else min(noted, following)
 
 
 def _next(schedule: str, now: datetime) -> datetime | None:

@@ -47,6 +47,9 @@ class Seen:
     running: tuple[tuple[datetime, datetime | None], ...] = ()
     """From when to when known Jobs ran; None for one that has not ended."""
 
+    told_until: datetime | None = None
+    """The last time that was told to be missed: it lies ahead after a clock was set back."""
+
 
 @dataclass(frozen=True)
 class Missed:
@@ -101,6 +104,8 @@ def _look(
             return replace(found, look_again=due + GRACE)
         elif now < (decided := _decided(due, following, deadline_seconds)):
             return replace(found, overdue=due, look_again=decided)
+        elif seen.told_until is not None and due <= seen.told_until:
+            found = replace(found, checked_until=due)
         elif not _is_trusted(due, following, now, seen):
             return found
         else:

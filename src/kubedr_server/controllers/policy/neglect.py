@@ -19,8 +19,7 @@ def find(
     if policy.spec.suspend or seen is None:
         return None
     since = policy.status.missed_checked_time
-    moved = policy.status.effective_schedule != _shown_schedule(policy, runner)
-    if since is None or moved or since > now + GRACE:  # the last: a clock was set back
+    if since is None or _is_moved(policy, runner) or since > now + GRACE:  # the last: a clock was set back
         return Missed(whole_second(now))
     spec = policy.spec
     return look(schedule_of(policy, runner), spec.time_zone, since, now, spec.starting_deadline_seconds, seen)
@@ -33,13 +32,19 @@ def fields(policy: MetadataBackupPolicy, found: Missed | None, runner: RunnerSet
         update["missed_checked_time"] = None
     elif found is not None:
         update["missed_checked_time"] = found.checked_until
+        last = policy.status.last_missed_time
+        if last is not None and last > found.checked_until and _is_moved(policy, runner):
+            # What a clock that was wrong has told ahead says nothing of another schedule's times.
+            update["last_missed_time"] = None
         if found.count:
             update["missed_runs"] = (policy.status.missed_runs or 0) + found.count
             update["last_missed_time"] = found.last
     return update
 
 
-def sentence(policy: MetadataBackupPolicy, found: Missed | None, finished: datetime | None) -> str | None:
+def sentence(
+    policy: MetadataBackupPolicy, found: Missed | None, finished: datetime | None, now: datetime
+) -> str | None:
     """Return what is wrong, if a run has not begun and no backup has finished since.
 
     `finished` is when the backup ended that is being told; else the status knows the last one.
@@ -53,7 +58,8 @@ def sentence(policy: MetadataBackupPolicy, found: Missed | None, finished: datet
         )
     last = found.last if found is not None and found.last else policy.status.last_missed_time
     finished = finished or policy.status.backup_time
-    if last is None or (finished is not None and finished >= last):
+    # One that lies ahead was told by a clock that has been set back since.
+    if last is None or last > now + GRACE or (finished is not None and finished >= last):
         return None
     return f"the backup that was due at {_shown(last)} never started"
 
@@ -71,6 +77,10 @@ def events(found: Missed | None) -> tuple[Announcement, ...]:
     elif found.because_busy:
         text += f"; for {found.because_busy} of them the one before was still running"
     return (Announcement("Warning", EventReason.BACKUP_MISSED, text),)
+
+
+def _is_moved(policy: MetadataBackupPolicy, runner: RunnerSettings) -> bool:
+    return policy.status.effective_schedule != _shown_schedule(policy, runner)
 
 
 def _shown_schedule(policy: MetadataBackupPolicy, runner: RunnerSettings) -> str:

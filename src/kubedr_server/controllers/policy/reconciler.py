@@ -64,6 +64,8 @@ class PolicyReconciler:
         if policy.metadata.deletion_timestamp is not None:
             # Its CronJob is its own and goes with it. Its records stay.
             return Done()
+        # A clock may be set back: what is begun from then on is watched all the same.
+        self._since = min(self._since, context.clock())
         # A policy that was never looked at has no CronJob yet. If another owner has one of that name, the API
         # server does not let us have it, too.
         is_new = policy.status.observed_generation is None
@@ -151,6 +153,7 @@ class PolicyReconciler:
             recorded,
             datetime.fromisoformat(seen_at) if seen_at else None,
             missed.windows(known),
+            policy.status.last_missed_time,
         )
 
     async def _cronjob(self, key: Key, *, ask: bool) -> dict[str, Any] | None:
@@ -201,7 +204,7 @@ class PolicyReconciler:
         if len(cluster.keys_by(METADATA_BACKUP_RECORDS, POLICY, index)) <= keep.newest:
             return ()
         known = _parsed(cluster.by(METADATA_BACKUP_RECORDS, POLICY, index))
-        if not retention.expired(known, keep):
+        if not retention.expired(known, keep, policy.status.mbr_name):
             return ()
         # Someone may have deleted the newest ones a moment ago: what expires follows from what is there now.
         label = label_value(key.name)
