@@ -66,6 +66,20 @@ async def test_a_delayed_key_comes_at_the_earliest_of_its_times() -> None:
 
 
 @in_virtual_time
+async def test_thousands_of_keys_that_are_due_at_once_all_come_and_leave_nothing_behind() -> None:
+    queue = queue_of()
+    for number in range(1000):
+        for delay in (30, 20, 10):
+            queue.add_after(str(number), delay)
+    await asyncio.sleep(11)
+    assert len(queue) == 1000
+    assert len(queue._due) < 3000
+    await asyncio.sleep(30)
+    assert len(queue) == 1000
+    assert not queue._due
+
+
+@in_virtual_time
 async def test_failures_of_a_key_double_its_delay_until_it_is_forgotten() -> None:
     queue = queue_of(base_delay=1, max_delay=10)
     assert [queue.add_rate_limited("a") for _ in range(6)] == [1, 2, 4, 8, 10, 10]

@@ -23,7 +23,7 @@ from kubedr_server.kube.resources import Resource
 
 logger = logging.getLogger(__name__)
 
-_IN_A_ROW = 50
+_IN_A_ROW = 20
 Change = Literal["ADDED", "MODIFIED", "DELETED"]
 Handler = Callable[[Change, Cached | None, Cached | None], None]
 """Called with the change, the object before (None if added) and after it (None if deleted).
@@ -35,7 +35,9 @@ It runs inside the informer: it only puts keys into a work queue, and does not b
 class InformerSettings:
     """Times in seconds."""
 
-    page_size: int = 500
+    page_size: int = 100
+    """How many objects a list asks for at once: they are decoded in one go, 2 to 4 KB each."""
+
     watch_seconds: float = 300.0
     """How long one watch lasts; up to twice that, so that watches do not all end together."""
 

@@ -6,6 +6,9 @@ its own count, and all of them together no faster than a token bucket allows.
 """
 
 import asyncio
+import heapq
+import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -14,6 +17,9 @@ from typing import Generic, Protocol, TypeVar
 from kubedr_server.kube.limits import TokenBucket
 
 K = TypeVar("K", bound=Hashable)
+
+_DUE_AT_ONCE = 100
+"""How many keys may become due in one turn of the loop: others want their turn, too."""
 
 
 class QueueObserver(Protocol):
@@ -68,7 +74,15 @@ class WorkQueue(Generic[K]):
         self._processing: dict[K, float] = {}
         """What is being worked on, and since when."""
 
-        self._delayed: dict[K, tuple[float, asyncio.TimerHandle]] = {}
+        self._delayed: dict[K, float] = {}
+        """When keys are due, in the loop's time."""
+
+        self._due: list[tuple[float, int, K]] = []
+        """The same as a heap, with one timer for the first: a timer for each is five objects. It may hold
+        times that are no longer in `_delayed`."""
+
+        self._numbers = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[K, int] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._idle = asyncio.Event()
@@ -106,14 +120,15 @@ class WorkQueue(Generic[K]):
         if delay <= 0:
             self.add(key)
             return
-        loop = asyncio.get_running_loop()
-        due = loop.time() + delay
-        if key in self._delayed:
-            earlier, timer = self._delayed[key]
-            if earlier <= due:
-                return
-            timer.cancel()
-        self._delayed[key] = (due, loop.call_at(due, self._delay_over, key))
+        due = asyncio.get_running_loop().time() + delay
+        if self._delayed.get(key, math.inf) <= due:
+            return
+        self._delayed[key] = due
+        if len(self._due) > 2 * len(self._delayed) + _DUE_AT_ONCE:
+            self._due = [entry for entry in self._due if self._delayed.get(entry[2]) == entry[0]]
+            heapq.heapify(self._due)
+        heapq.heappush(self._due, (due, next(self._numbers), key))
+        self._set_timer()
 
     def add_rate_limited(self, key: K) -> float:
         """Have a failed key worked on again later, and return after how many seconds."""
@@ -182,9 +197,9 @@ class WorkQueue(Generic[K]):
         self._closed = True
         self._ready.clear()
         self._dirty.clear()
-        for _, timer in self._delayed.values():
-            timer.cancel()
         self._delayed.clear()
+        self._due.clear()
+        self._set_timer()
         while self._waiters:
             self._wake()
         if self._observer:
@@ -194,9 +209,26 @@ class WorkQueue(Generic[K]):
         """Wait until no key is being worked on."""
         await self._idle.wait()
 
-    def _delay_over(self, key: K) -> None:
-        del self._delayed[key]
-        self.add(key)
+    def _set_timer(self) -> None:
+        """Wake up when the first key is due."""
+        first = self._due[0][0] if self._due else None
+        if self._timer is not None:
+            if self._timer.when() == first:
+                return
+            self._timer.cancel()
+        self._timer = None if first is None else asyncio.get_running_loop().call_at(first, self._delays_over)
+
+    def _delays_over(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for _ in range(_DUE_AT_ONCE):
+            if not self._due or self._due[0][0] > now:
+                break
+            due, _number, key = heapq.heappop(self._due)
+            if self._delayed.get(key) == due:
+                del self._delayed[key]
+                self.add(key)
+        self._set_timer()
 
     def _push(self, key: K) -> None:
         self._ready.append(key)
