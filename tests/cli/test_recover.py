@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kubedr_server.cli.recover import fetched_text, is_open_to_others, recover
+from kubedr_server.cli.recover_members import read_members
 from kubedr_server.contract import Env, Operation, RestoreResult
 from support.etcd import EtcdServer
 from support.ports import free_port
@@ -32,6 +33,7 @@ class Repository:
     """A repository with one backup. Change nothing in it."""
 
     pod: RunnerPod
+    etcd: EtcdServer
     backup: Ended
 
     @property
@@ -64,7 +66,7 @@ def repository(
     pod = RunnerPod(folder, s3_server, etcd_server, f"bucket-{uuid.uuid4().hex[:12]}")
     etcd_server.put("recover", "value")
     pod.plant()
-    return Repository(pod, pod.done(Operation.BACKUP))
+    return Repository(pod, etcd_server, pod.done(Operation.BACKUP))
 
 
 def test_the_backups_are_listed_and_nothing_is_written(repository: Repository) -> None:
@@ -120,10 +122,12 @@ def test_a_backup_is_fetched_and_proven_and_the_next_step_works(
         proof.hash,
     )
 
-    (command,) = (line for line in fetched_text(fetched, target).splitlines() if "snapshot restore" in line)
+    text = fetched_text(fetched, target, read_members(target))
     data = tmp_path / "data"
+    command = text.partition("# default\n")[2].replace("\\\n", " ")
     argv = shlex.split(command.replace("/var/lib/etcd-restored", str(data)))
     assert argv[3] == str(target / "etcd-snapshot.db")
+    assert f"default={repository.etcd.peer_url}" in argv
     subprocess.run([str(program("etcdutl")), *argv[1:]], check=True, capture_output=True, timeout=60)
     assert (data / "member").is_dir()
 

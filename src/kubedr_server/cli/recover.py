@@ -6,8 +6,8 @@ It needs the bucket, its keys, the repository's password, and the programs resti
 import contextlib
 import json
 import re
-import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import click
 from kubedr_server.cli import recover_run
 from kubedr_server.cli.recover_access import Access, repository_options
 from kubedr_server.cli.recover_list import Choice, Listing, look, plain, table
+from kubedr_server.cli.recover_members import Member, read_members, restore_commands
 from kubedr_server.contract import SNAPSHOT_FILE, RestoreResult
 from kubedr_server.runner.log import one_line, size
 from kubedr_server.runner.restore import restore
@@ -115,7 +116,7 @@ def fetch_command(access: Access, snapshot_id: str, target: Path, output: str) -
     if output == "json":
         click.echo(json.dumps({**result.to_wire(), "directory": str(directory)}, indent=2))
     else:
-        click.echo(fetched_text(result, directory))
+        click.echo(fetched_text(result, directory, read_members(directory)))
 
 
 def _make(directory: Path) -> bool:
@@ -131,8 +132,8 @@ def is_open_to_others(directory: Path) -> bool:
     return bool(directory.stat().st_mode & 0o077)
 
 
-def fetched_text(result: RestoreResult, directory: Path) -> str:
-    """Return what was fetched, and the next step."""
+def fetched_text(result: RestoreResult, directory: Path, members: Sequence[Member]) -> str:
+    """Return what was fetched, and the next step, for each member of the etcd that was backed up."""
     facts: dict[str, Any] = {
         "snapshot": result.snapshot_id,
         "revision": result.revision,
@@ -140,13 +141,14 @@ def fetched_text(result: RestoreResult, directory: Path) -> str:
         "files": f"{result.files_restored}, {size(result.bytes_restored)}",
         "directory": directory,
     }
-    snapshot = shlex.quote(str(directory / SNAPSHOT_FILE))
-    command = f"etcdutl snapshot restore {snapshot} --data-dir /var/lib/etcd-restored"
     lines = [
         *(f"{name:<11}{value}" for name, value in facts.items()),
         "",
         "It holds the cluster's private keys and every Secret: keep it as safe as etcd itself.",
-        "Next, on a control-plane node (docs/disaster-recovery.md has all steps):",
-        f"  {command} --bump-revision 1000000000 --mark-compacted",
+        "Next, as root on each control-plane node that had an etcd (docs/disaster-recovery.md has all steps;",
+        "where names or addresses are others now, put the new ones):",
     ]
+    token = f"restored-{result.snapshot_id[:8]}"
+    for name, command in restore_commands(directory / SNAPSHOT_FILE, token, members):
+        lines += ["", f"  # {name}", f"  {command}"]
     return "\n".join(lines)

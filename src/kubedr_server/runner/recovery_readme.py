@@ -41,43 +41,57 @@ _REBUILD: Final = """\
 _STEPS: Final = """\
 {CHECK}. Check that it is whole
 
-     sha256sum --check recovery/SHA256SUMS
+     sha256sum --check --quiet recovery/SHA256SUMS        # says nothing if all is well
      etcdutl snapshot status etcd-snapshot.db --write-out=table
 
    Hash (backup.json has it in hexadecimal), revision and total keys ("totalRevisions") are in
    recovery/backup.json.
 
+{ETCD}. Make etcd's data directory
+
+   As root, on a control-plane node, to which this directory was copied. Names and peer URLs are in
+   recovery/members.json. One member:
+
+     etcdutl snapshot restore etcd-snapshot.db --data-dir /var/lib/etcd-restored \\
+       --name NAME --initial-advertise-peer-urls PEER-URL \\
+       --initial-cluster NAME=PEER-URL --initial-cluster-token restored-1 \\
+       --bump-revision 1000000000 --mark-compacted
+
+   Several members: the same file, --initial-cluster (NAME=PEER-URL,NAME=PEER-URL,...) and token on each of
+   them, with its own --name and --initial-advertise-peer-urls. The token has to be one that this cluster
+   never had: else the new members can have the ids of the old ones, and old ones that still run would mix
+   with them. The last two options make the clients of the old cluster list anew; an etcdutl older than 3.5.10
+   does not know them. Use an etcdutl of the minor release of etcd in versions.json.
+
 {NODE}. Put the node's files back
 
-   On a control-plane node, as root, with the control plane stopped (move /etc/kubernetes/manifests away, and
-   kubelet ends it):
+   First the control plane stops: move the files of /etc/kubernetes/manifests away, if there are any, and wait
+   until 'crictl ps' shows no etcd and no kube-apiserver. Then:
 
+     mv /var/lib/etcd /var/lib/etcd.before        # if it is there
+     mv /var/lib/etcd-restored /var/lib/etcd
+     mkdir -p /etc/kubernetes/pki /etc/kubernetes/manifests
      cp -a certificates/. /etc/kubernetes/pki/
      cp -a kubeconfigs/. /etc/kubernetes/
-     cp encryption-config/* <where --encryption-provider-config in arguments.json says>
+     grep -r encryption-provider-config= static-pods/        # the path for the next line, if there is one
+     install -D -m 600 encryption-config/* THAT-PATH
 
    Objects that were encrypted at rest can be read only with the keys in encryption-config/, or with the KMS
    that it names.
 
-{ETCD}. Make etcd's data directory
-
-   One member (members.json has the names and peer URLs):
-
-     etcdutl snapshot restore etcd-snapshot.db --data-dir /var/lib/etcd \\
-       --name <name> --initial-cluster <name>=<peer URL> --initial-advertise-peer-urls <peer URL>
-
-   Several members: the same file and the same --initial-cluster on each of them, with its own --name and
-   --initial-advertise-peer-urls. Use an etcdutl of the etcd version in versions.json, or newer in the same
-   minor release. Where clients of the old cluster still run, add
-   --bump-revision 1000000000 --mark-compacted, so that their watches begin anew.
-
 {START}. Start the control plane
 
      cp -a static-pods/. /etc/kubernetes/manifests/
+     systemctl restart kubelet
+     export KUBECONFIG=/etc/kubernetes/admin.conf
+     kubectl get --raw '/readyz?verbose'
+     kubectl get nodes
 
-   Compare arguments.json with what runs, then look:
-
-     kubectl get nodes; kubectl get --raw /readyz?verbose
+   A new machine's kubelet has no configuration yet: 'kubeadm init phase kubelet-start', and, without the old
+   one's kubelet.conf, 'kubeadm init phase kubeconfig kubelet'. One with another name or address needs
+   certificates of its own: put back only ca.*, sa.*, front-proxy-ca.* and etcd/ca.*, make etcd's data
+   directory with the new name and address, and let 'kubeadm init --config YOUR-CONFIG
+   --ignore-preflight-errors=DirAvailable--var-lib-etcd' make the rest, in place of steps {NODE} and {START}.
 
    Objects are of the time of the backup: nodes that have joined since must join again, and what was deleted
    since is back.
@@ -88,7 +102,7 @@ def readme(snapshot_format: str) -> str:
     """Return the text for a backup in a format."""
     segments = snapshot_format == "segments"
     first = 2 if segments else 1
-    numbers = dict(zip(("CHECK", "NODE", "ETCD", "START"), range(first, first + 4), strict=True))
+    numbers = dict(zip(("CHECK", "ETCD", "NODE", "START"), range(first, first + 4), strict=True))
     head = _HEAD.format(
         SNAPSHOT_NOTE=" (after step 1)" if segments else "",
         DIGEST_NOTE=";\n                        the parts in etcd-segments/ have theirs in it"
