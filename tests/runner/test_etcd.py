@@ -60,6 +60,7 @@ async def test_a_member_tells_what_a_backup_has_to_know_of_it(
     assert chosen.member.version.startswith("3.")
     assert chosen.member.db_size >= chosen.member.db_size_in_use > 0
     assert 2 <= chosen.minimum_revision <= etcd_server.revision()
+    assert chosen.member.keys == len(etcd_server.all())
     assert [peer["name"] for peer in chosen.peers] == ["default"]
 
 
@@ -176,7 +177,7 @@ async def test_a_member_without_the_others_cannot_say_the_revision(
     (member,) = await etcd.members(pytest.fail)
     own_etcd.etcdctl("member", "add", "second", "--peer-urls=https://127.0.0.1:1")
     with pytest.raises(RunFailureError, match="Has it lost its quorum") as caught:
-        await etcd.revision(member)
+        await etcd.read(member)
     assert caught.value.reason is Reason.ETCD_UNHEALTHY
 
 

@@ -7,8 +7,9 @@ can tell which one holds the truth: nothing of them is called a backup.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ _LEADER_TRIES: Final = 5
 _LEADER_PAUSE_SECONDS: Final = 1.0
 _HASH_TRIES: Final = 4
 _HASH_PAUSE_SECONDS: Final = 0.5
+_FIELD: Final = re.compile(r'^"(\w+)" : ([0-9]+)$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Member:
     db_size_in_use: int
     applied_index: int
     cluster_id: int
+    keys: int = 0
+    """How many keys it holds: only of the member that is chosen, which is asked."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Etcd:
             try:
                 async with together() as group:
                     group.create_task(self.check_alarms(member, warn))
-                    revision = group.create_task(self.revision(member))
+                    reading = group.create_task(self.read(member))
                     peers = group.create_task(self._peers(member))
             except RunFailureError as failure:
                 if position == len(members) or failure.reason is Reason.ETCD_CORRUPT:
@@ -91,7 +95,8 @@ class Etcd:
                 warn(f"Not backed up from {member.endpoint}: {failure.message}")
             else:
                 others = tuple(other for other in members if other is not member)
-                return Chosen(member, revision.result(), others, peers.result())
+                revision, keys = reading.result()
+                return Chosen(replace(member, keys=keys), revision, others, peers.result())
         raise RunFailureError(Reason.ETCD_UNREACHABLE, "No etcd endpoint is set: correct spec.etcdEndpoint.")
 
     async def members(self, warn: Warn) -> list[Member]:
@@ -147,20 +152,22 @@ class Etcd:
                 "defragmented and the alarm disarmed. It was backed up nevertheless."
             )
 
-    async def revision(self, member: Member) -> int:
-        """Return the cluster's revision, read through consensus at this member."""
+    async def read(self, member: Member) -> tuple[int, int]:
+        """Return the cluster's revision and how many keys it has, read through consensus at this member."""
         finished = await self._etcdctl.ask(
             "get",
-            "kubedr",
+            "",
+            "--from-key",
+            "--count-only",
             "--consistency=l",
-            "--keys-only",
-            "--write-out=json",
+            # The only form in which etcdctl gives a count.
+            "--write-out=fields",
             endpoints=[member.endpoint],
         )
-        if finished.returncode != 0:
+        found = {name: int(number) for name, number in _FIELD.findall(finished.stdout)}
+        if finished.returncode != 0 or not found.keys() >= {"Revision", "Count"}:
             raise self._etcdctl.refused(finished, "its revision")
-        header = json_object(finished).get("header") or {}
-        return int(header.get("revision", 0))
+        return found["Revision"], found["Count"]
 
     async def key_hash(self, chosen: Chosen, revision: int, warn: Warn) -> KeyHash | None:
         """Return the hash of all keys at a revision, after comparing it among the members that can be asked.

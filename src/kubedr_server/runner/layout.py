@@ -15,11 +15,13 @@ from kubedr_server.runner.proof import Proof
 from kubedr_server.runner.run import remove_tree
 from kubedr_server.runner.together import in_thread
 from kubedr_server.snapshot.errors import SnapshotError
+from kubedr_server.snapshot.placement import MANY_RECORDS
 from kubedr_server.snapshot.rebuild_script import Rebuilt
 from kubedr_server.snapshot.segments import note_rebuilt, rebuild_program, write_segments
 from kubedr_server.snapshot.segments import rebuild as rebuild_from
 
 REBUILD_PROGRAM: Final = "rebuild.py"
+_BLOCK: Final = 4096
 
 
 class Layout(Protocol):
@@ -100,9 +102,11 @@ class SegmentsLayout:
     def peak_bytes(self, member: Member) -> int:
         """Return what the file and the segments take, and later the segments and the rebuilt file.
 
-        The segments hold what the file has in use, in blocks of a file system that are partly empty.
+        The segments hold what the file has in use, in blocks of a file system that are partly empty. A small
+        segment has two records on average, and one of a large record half an empty block.
         """
-        return member.db_size + member.db_size_in_use * 5 // 4
+        empty = min(member.keys, MANY_RECORDS) * _BLOCK // 2
+        return member.db_size + member.db_size_in_use * 5 // 4 + empty
 
     async def arrange(self, snapshot: Path, staging: Path, proof: Proof) -> dict[str, int]:
         """Write the segments."""
