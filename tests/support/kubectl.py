@@ -3,8 +3,8 @@
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,20 @@ class Kubectl:
 
     def answer(self, *arguments: str, stdin: str | None = None, seconds: float = SECONDS) -> Answer:
         """Run kubectl, which may fail."""
-        argv = [
+        done = subprocess.run(
+            self._argv(*arguments),
+            check=False,
+            capture_output=True,
+            text=True,
+            input=stdin,
+            stdin=None if stdin is not None else subprocess.DEVNULL,
+            timeout=seconds,
+            env=self._environment(),
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def _argv(self, *arguments: str) -> list[str]:
+        return [
             str(program("kubectl")),
             "--kubeconfig",
             str(self.kubeconfig),
@@ -49,17 +62,9 @@ class Kubectl:
             self.namespace,
             *arguments,
         ]
-        done = subprocess.run(
-            argv,
-            check=False,
-            capture_output=True,
-            text=True,
-            input=stdin,
-            stdin=None if stdin is not None else subprocess.DEVNULL,
-            timeout=seconds,
-            env={**os.environ, "KUBECACHEDIR": str(self.kubeconfig.parent / "kubectl-cache")},
-        )
-        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "KUBECACHEDIR": str(self.kubeconfig.parent / "kubectl-cache")}
 
     def apply(self, *objects: Object) -> str:
         """Apply objects."""
@@ -88,14 +93,22 @@ class Kubectl:
     def until(
         self, kind: str, name: str, holds: Callable[[Object], bool], *, seconds: float = SECONDS
     ) -> Object:
-        """Read one object until something holds for it; AssertionError with its last state if it does not."""
-        deadline = time.monotonic() + seconds
-        while True:
-            found = self.get(kind, name)
-            if holds(found):
-                return found
-            assert time.monotonic() < deadline, f"{kind}/{name} after {seconds} s:\n{yaml.safe_dump(found)}"
-            time.sleep(0.2)
+        """Watch one object until something holds for it; AssertionError with its last state if never."""
+        last = self.get(kind, name)
+        if holds(last):
+            return last
+        argv = self._argv("get", kind, name, "-o", "json", "--watch")
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=self._environment()) as watch:
+            timer = threading.Timer(seconds, watch.kill)
+            timer.start()
+            try:
+                for last in _objects(watch.stdout or ()):
+                    if holds(last):
+                        return last
+            finally:
+                timer.cancel()
+                watch.kill()
+        raise AssertionError(f"{kind}/{name} after at most {seconds} s:\n{yaml.safe_dump(last)}")
 
     def finished(self, job: str, *, seconds: float = SECONDS) -> str:
         """Wait for a Job's end, whichever it is; return `Complete` or `Failed`."""
@@ -113,6 +126,16 @@ class Kubectl:
         fields = f"involvedObject.kind={kind},involvedObject.name={name}"
         items = json.loads(self("get", "events", "--field-selector", fields, "-o", "json"))["items"]
         return {item["reason"]: item["message"] for item in items}
+
+
+def _objects(lines: Iterable[str]) -> Iterator[Object]:
+    """Read indented JSON objects that follow each other."""
+    text = ""
+    for line in lines:
+        text += line
+        if line == "}\n":
+            yield json.loads(text)
+            text = ""
 
 
 def condition(obj: Object, name: str) -> Object:
