@@ -12,10 +12,11 @@ from kubedr_server.runner.catalogue import from_snapshot, host, search_tags, tag
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.layout import Layout, layout_named
 from kubedr_server.runner.log import size
-from kubedr_server.runner.repository import open_repository
+from kubedr_server.runner.repository import ask_storage, bucket_of, reads_back, restic_for, tell_opened
 from kubedr_server.runner.restic import Restic
 from kubedr_server.runner.restic_messages import BackupSummary
 from kubedr_server.runner.run import Outcome, Run, scratch_directory
+from kubedr_server.runner.s3 import Bucket
 from kubedr_server.runner.settings import BackupSettings
 from kubedr_server.runner.staging import Staged, stage
 
@@ -28,23 +29,31 @@ async def backup(settings: BackupSettings, context: Run) -> Outcome:
     """
     started = time.monotonic()
     layout = layout_named(settings.snapshot_format)
+    bucket = bucket_of(settings.repository)
     async with (
         scratch_directory(settings.run) as directory,
         _staged_meanwhile(settings, context, layout, directory) as staging,
-        open_repository(settings.repository, settings.run, context, directory) as restic,
+        restic_for(settings.repository, settings.run, context, directory) as restic,
     ):
+        await ask_storage(restic, bucket, context)
         adopted = await _find_own(settings, restic, context)
         if adopted is not None:
             return _told(adopted, "Found the snapshot that this run had already stored")
         staged = await staging
-        context.log.tell("Storing in the repository")
         summary = await restic.backup(
             staged.directory,
             host(settings.run.cluster_id),
             tags(settings, _result(staged, layout, None, 0.0), staged.sizes),
+            total=sum(staged.sizes.values()),
+            ready=_proven(staged, context),
         )
-        await _read_back(restic, summary.snapshot_id, staged)
+        await _check_stored(restic, bucket, summary, staged)
         return _told(_result(staged, layout, summary, time.monotonic() - started), "Backed up")
+
+
+async def _proven(staged: Staged, context: Run) -> None:
+    await staged.complete()
+    context.log.tell("Storing in the repository")
 
 
 @contextlib.asynccontextmanager
@@ -62,7 +71,9 @@ async def _staged_meanwhile(
 
 
 async def _find_own(settings: BackupSettings, restic: Restic, context: Run) -> BackupResult | None:
-    for snapshot in await restic.snapshots(*search_tags(settings)):
+    found = await restic.snapshots(*search_tags(settings))
+    tell_opened(restic.opened_id() or await restic.repository_id(), context)
+    for snapshot in found:
         result = from_snapshot(snapshot, await _sizes(restic, snapshot.id))
         if result is not None:
             context.log.tell(
@@ -74,16 +85,26 @@ async def _find_own(settings: BackupSettings, restic: Restic, context: Run) -> B
     return None
 
 
-async def _read_back(restic: Restic, snapshot_id: str, staged: Staged) -> None:
-    """Compare what the repository now lists with what was staged."""
-    stored = await _sizes(restic, snapshot_id)
-    if stored != staged.sizes:
+async def _check_stored(
+    restic: Restic, bucket: Bucket | None, summary: BackupSummary, staged: Staged
+) -> None:
+    """Compare what restic has stored with what was staged, and read the snapshot back from the storage."""
+    snapshot_id = summary.snapshot_id
+    stored = (summary.total_files_processed, summary.total_bytes_processed)
+    expected = (len(staged.sizes), sum(staged.sizes.values()))
+    if stored != expected:
         await restic.forget(snapshot_id)
-        different = sorted(path for path, _ in stored.items() ^ staged.sizes.items())
         raise RunFailureError(
             Reason.BACKUP_INCOMPLETE,
-            f"The repository does not hold what was stored ({different[0]} differs): snapshot "
-            f"{snapshot_id[:8]} was forgotten again. Look at the scratch volume and the storage.",
+            f"restic stored {stored[0]} files of {stored[1]} bytes, and there were {expected[0]} of "
+            f"{expected[1]}: snapshot {snapshot_id[:8]} was forgotten again. Look at the scratch volume.",
+        )
+    if not await reads_back(restic, bucket, snapshot_id):
+        await restic.forget(snapshot_id)
+        raise RunFailureError(
+            Reason.BACKUP_INCOMPLETE,
+            f"The storage does not give back what was stored: snapshot {snapshot_id[:8]} was forgotten "
+            "again. Look at the storage and at what is between.",
         )
 
 

@@ -11,13 +11,12 @@ from kubedr_server.api.conditions import Reason
 from kubedr_server.contract import SEGMENTS_FOLDER, SNAPSHOT_FILE
 from kubedr_server.runner.etcd import Member
 from kubedr_server.runner.failure import RunFailureError
-from kubedr_server.runner.proof import Proof
 from kubedr_server.runner.run import remove_tree
 from kubedr_server.runner.together import in_thread
 from kubedr_server.snapshot.errors import SnapshotError
 from kubedr_server.snapshot.placement import MANY_RECORDS
-from kubedr_server.snapshot.rebuild_script import Rebuilt
-from kubedr_server.snapshot.segments import note_rebuilt, rebuild_program, write_segments
+from kubedr_server.snapshot.rebuild_script import CHECKSUM, Rebuilt
+from kubedr_server.snapshot.segments import noted_digest, rebuild_program, write_segments
 from kubedr_server.snapshot.segments import rebuild as rebuild_from
 
 REBUILD_PROGRAM: Final = "rebuild.py"
@@ -33,11 +32,11 @@ class Layout(Protocol):
         """Return how much scratch space the snapshot of a member takes at most."""
         ...
 
-    async def arrange(self, snapshot: Path, staging: Path, proof: Proof) -> dict[str, int]:
+    async def arrange(self, snapshot: Path, staging: Path) -> dict[str, int]:
         """Put the snapshot into `staging`, which restic stores; others may read `snapshot` meanwhile.
 
-        Returns the files that must be in the repository afterwards: path below `staging` to size.
-        RunFailureError (SnapshotCorrupt) if it cannot be read.
+        Returns the files that must be in the repository afterwards, that of `seal` included: path below
+        `staging` to size. RunFailureError (SnapshotCorrupt) if it cannot be read.
         """
         ...
 
@@ -52,8 +51,8 @@ class Layout(Protocol):
         """
         ...
 
-    async def seal(self, staging: Path, rebuilt: Rebuilt) -> dict[str, int]:
-        """Note in `staging` what `try_out` gave, once it is proven; returns the sizes of further files."""
+    async def seal(self, staging: Path, rebuilt: Rebuilt) -> None:
+        """Note in `staging` what `try_out` gave, once it is proven."""
         ...
 
     async def rebuild(self, restored: Path) -> Path:
@@ -70,10 +69,11 @@ class FileLayout:
         """Return the size of the file, which is not copied."""
         return member.db_size
 
-    async def arrange(self, snapshot: Path, staging: Path, proof: Proof) -> dict[str, int]:
+    async def arrange(self, snapshot: Path, staging: Path) -> dict[str, int]:
         """Give the file its name."""
-        await in_thread((staging / SNAPSHOT_FILE).hardlink_to, snapshot)
-        return {SNAPSHOT_FILE: proof.size}
+        file = staging / SNAPSHOT_FILE
+        await in_thread(file.hardlink_to, snapshot)
+        return {SNAPSHOT_FILE: file.stat().st_size}
 
     def tools(self) -> dict[str, bytes]:
         """Return none: nothing has to be put together."""
@@ -82,9 +82,8 @@ class FileLayout:
     async def try_out(self, staging: Path, target: Path) -> None:
         """Return None: it is the file itself that is stored."""
 
-    async def seal(self, staging: Path, rebuilt: Rebuilt) -> dict[str, int]:
+    async def seal(self, staging: Path, rebuilt: Rebuilt) -> None:
         """Note nothing."""
-        return {}
 
     async def rebuild(self, restored: Path) -> Path:
         """Find the file."""
@@ -108,19 +107,18 @@ class SegmentsLayout:
         empty = min(member.keys, MANY_RECORDS) * _BLOCK // 2
         return member.db_size + member.db_size_in_use * 5 // 4 + empty
 
-    async def arrange(self, snapshot: Path, staging: Path, proof: Proof) -> dict[str, int]:
+    async def arrange(self, snapshot: Path, staging: Path) -> dict[str, int]:
         """Write the segments."""
         try:
-            manifest = await in_thread(
-                write_segments, snapshot, staging / SEGMENTS_FOLDER, sha256=proof.sha256
-            )
+            manifest = await in_thread(write_segments, snapshot, staging / SEGMENTS_FOLDER)
         except SnapshotError as error:
             raise RunFailureError(
                 Reason.SNAPSHOT_CORRUPT,
                 f"The etcd snapshot is damaged: {error}. Run it again; if it stays so, look at the disk and "
                 "the memory of etcd's node.",
             ) from error
-        return {f"{SEGMENTS_FOLDER}/{path}": count for path, count in manifest.sizes.items()}
+        sizes = {**manifest.sizes, CHECKSUM: len(noted_digest("0" * 64, SNAPSHOT_FILE))}
+        return {f"{SEGMENTS_FOLDER}/{path}": count for path, count in sizes.items()}
 
     def tools(self) -> dict[str, bytes]:
         """Return the program that needs nothing but Python."""
@@ -138,10 +136,10 @@ class SegmentsLayout:
                 "meanwhile.",
             ) from error
 
-    async def seal(self, staging: Path, rebuilt: Rebuilt) -> dict[str, int]:
+    async def seal(self, staging: Path, rebuilt: Rebuilt) -> None:
         """Note the digest that the rebuilt file must have."""
-        noted = await in_thread(note_rebuilt, staging / SEGMENTS_FOLDER, rebuilt, SNAPSHOT_FILE)
-        return {f"{SEGMENTS_FOLDER}/{path}": count for path, count in noted.items()}
+        noted = noted_digest(rebuilt.sha256, SNAPSHOT_FILE)
+        await in_thread((staging / SEGMENTS_FOLDER / CHECKSUM).write_bytes, noted)
 
     async def rebuild(self, restored: Path) -> Path:
         """Put the file together, and remove the segments."""

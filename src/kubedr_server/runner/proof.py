@@ -20,7 +20,6 @@ from kubedr_server.runner.programs import Program
 from kubedr_server.runner.together import in_thread, together
 from kubedr_server.snapshot import count
 from kubedr_server.snapshot.objects import Inventory
-from kubedr_server.snapshot.rebuild_script import Rebuilt
 
 _TRAILER = hashlib.sha256().digest_size
 _PAGE_UNIT = 512
@@ -30,7 +29,10 @@ _PACKAGES = Path(kubedr_server.__file__).parents[1]
 
 @dataclass(frozen=True)
 class Proof:
-    """What is known of a snapshot file. `hash` is etcdutl's, `sha256` is of the whole file, both in hex."""
+    """What is known of a snapshot file. `hash` is etcdutl's, `sha256` is of the whole file, both in hex.
+
+    A file that is rebuilt has the same `hash`, `revision` and `total_keys`, and its own size and SHA-256.
+    """
 
     size: int
     sha256: str
@@ -59,12 +61,10 @@ async def prove(snapshot: Path, etcdutl: Program, search_path: str, minimum_revi
     return Proof(length, sha256, status.hash, status.revision, status.total_keys)
 
 
-async def prove_rebuilt(
-    trial: Path, rebuilt: Rebuilt, etcdutl: Program, search_path: str, original: Proof
-) -> Proof:
+async def prove_rebuilt(trial: Path, etcdutl: Program, search_path: str, original: Proof) -> None:
     """Compare the file that a restore would give with the snapshot that it was made of.
 
-    Returns its proof. RunFailureError (RebuildDiffers) if etcdutl's hash, which covers every key and value,
+    RunFailureError (RebuildDiffers) if etcdutl's hash, which covers every key and value,
     the revision or the count of revisions is another one.
     """
     try:
@@ -78,7 +78,6 @@ async def prove_rebuilt(
     ):
         if found != expected:
             raise _differs(f"its {what} is {found}, and {expected} is the original's.")
-    return Proof(rebuilt.size, rebuilt.sha256, status.hash, status.revision, status.total_keys)
 
 
 async def read_inventory(snapshot: Path, prefix: str) -> Inventory:

@@ -44,8 +44,16 @@ class Facts:
     arguments: Mapping[str, list[str]] | None
 
 
-def write(staging: Path, facts: Facts, files: Iterable[str], extra: Mapping[str, bytes]) -> dict[str, int]:
-    """Write the folder below `staging`; return the sizes of its files, by their paths below `staging`.
+@dataclass(frozen=True)
+class Written:
+    """The files of the folder: path below `staging` to size. `digests` has not yet that of the snapshot."""
+
+    sizes: Mapping[str, int]
+    digests: Mapping[str, str]
+
+
+def write(staging: Path, facts: Facts, files: Iterable[str], extra: Mapping[str, bytes]) -> Written:
+    """Write the folder below `staging`, but for the list of digests, whose size is returned too.
 
     `files` are the paths of those files, already below `staging`, whose digests are recorded; `extra` are
     further files of the folder, by name.
@@ -63,13 +71,23 @@ def write(staging: Path, facts: Facts, files: Iterable[str], extra: Mapping[str,
     digests |= {
         f"{RECOVERY_FOLDER}/{name}": hashlib.sha256(content).hexdigest() for name, content in contents.items()
     }
-    digests[SNAPSHOT_FILE] = facts.proof.sha256
-    contents[DIGESTS] = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
     folder = staging / RECOVERY_FOLDER
     folder.mkdir(mode=0o700)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    return {f"{RECOVERY_FOLDER}/{name}": len(content) for name, content in contents.items()}
+    contents[DIGESTS] = _digests(digests, facts.proof.sha256)
+    return Written({f"{RECOVERY_FOLDER}/{name}": len(content) for name, content in contents.items()}, digests)
+
+
+def write_digests(staging: Path, written: Written, snapshot_sha256: str) -> None:
+    """Write the list of digests, with that of the snapshot file that a restore gives."""
+    content = _digests(written.digests, snapshot_sha256)
+    (staging / RECOVERY_FOLDER / DIGESTS).write_bytes(content)
+
+
+def _digests(digests: Mapping[str, str], snapshot_sha256: str) -> bytes:
+    complete = {**digests, SNAPSHOT_FILE: snapshot_sha256}
+    return "".join(f"{complete[name]}  {name}\n" for name in sorted(complete)).encode()
 
 
 def backup_document(facts: Facts) -> dict[str, Any]:

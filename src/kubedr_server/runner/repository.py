@@ -1,5 +1,6 @@
 """Opens the repository that a run works with, after asking the storage what restic would not tell."""
 
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,14 +44,38 @@ async def open_repository(
 
 async def open_with(restic: Restic, bucket: Bucket | None, context: Run) -> int:
     """Make sure that the repository is there and opens; return how many dead runs' locks were removed."""
-    removed = 0
-    if bucket is not None:
-        context.log.tell(f"Asking the storage: {restic.settings.url.removeprefix('s3:')}")
-        await bucket.list(limit=1)
-        removed = await remove_dead_locks(bucket, context.log)
-    context.repository_id = await restic.repository_id()
-    context.log.tell(f"Opened the repository {context.repository_id[:8]}")
+    removed = await ask_storage(restic, bucket, context)
+    tell_opened(await restic.repository_id(), context)
     return removed
+
+
+async def ask_storage(restic: Restic, bucket: Bucket | None, context: Run) -> int:
+    """Raise what the storage says against a repository; return how many dead runs' locks were removed."""
+    if bucket is None:
+        return 0
+    context.log.tell(f"Asking the storage: {restic.settings.url.removeprefix('s3:')}")
+    await bucket.list(limit=1)
+    return await remove_dead_locks(bucket, context.log)
+
+
+def tell_opened(repository_id: str, context: Run) -> None:
+    """Note which repository was opened."""
+    context.repository_id = repository_id
+    context.log.tell(f"Opened the repository {repository_id[:8]}")
+
+
+async def reads_back(restic: Restic, bucket: Bucket | None, snapshot_id: str) -> bool:
+    """Read a snapshot from the storage by its id; tell whether it is what restic has written there.
+
+    A snapshot's id is the SHA-256 of its file. restic would take the file from its cache, where it has just
+    put it: S3 is asked without restic, and other storage with a restic that has no cache. RunFailureError is
+    what the storage or restic finds wrong.
+    """
+    if bucket is None:
+        await restic.read_back(snapshot_id)
+        return True
+    content = await bucket.get(f"snapshots/{snapshot_id}")
+    return hashlib.sha256(content).hexdigest() == snapshot_id
 
 
 async def full_id(restic: Restic, wanted: str) -> str | None:

@@ -1,7 +1,9 @@
 """restic, one method for each thing it is asked to do; each takes a second to open the repository anew."""
 
+import asyncio
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kubedr_server.api.conditions import Reason
 from kubedr_server.runner.failure import RunFailureError
+from kubedr_server.runner.gate import Gate
 from kubedr_server.runner.log import size
 from kubedr_server.runner.process import Finished
 from kubedr_server.runner.restic_call import ResticCall
@@ -45,12 +48,28 @@ class Restic(ResticCall):
         finished = await self.checked("cat", "config", "--no-lock", *hint)
         return str(_json_object(finished)["id"])
 
+    def opened_id(self) -> str | None:
+        """Return the id of the repository that a command has opened: restic's cache is named by it."""
+        found = [each.name for each in self.cache.glob("*") if re.fullmatch(r"[0-9a-f]{64}", each.name)]
+        return found[0] if len(found) == 1 else None
+
     async def init(self) -> None:
         """Make a repository (and the bucket, if it does not exist)."""
         await self.checked("init", "--json")
 
-    async def backup(self, directory: Path, host: str, tags: Sequence[str]) -> BackupSummary:
-        """Store a directory's content as a snapshot's root.
+    async def backup(
+        self,
+        directory: Path,
+        host: str,
+        tags: Sequence[str],
+        *,
+        total: int = 0,
+        ready: Awaitable[None] | None = None,
+    ) -> BackupSummary:
+        """Store a directory's content, `total` bytes, as a snapshot's root.
+
+        Until `ready` has ended the repository is opened, and nothing is read or stored. A failure of it is
+        raised, and nothing is stored then.
 
         Anything but a complete backup is a failure, and an incomplete snapshot is forgotten again: nobody may
         take it for a good one.
@@ -61,24 +80,47 @@ class Restic(ResticCall):
             nonlocal summary
             message = parse(line)
             if message.get("message_type") == "status":
-                self._report("stored", BackupStatus.model_validate(message))
+                self._report("stored", BackupStatus.model_validate(message).bytes_done, total)
             elif message.get("message_type") == "error":
                 self.log.caution(f"restic: {line[:500]}")
             else:
                 summary = summary_of(BackupSummary, message) or summary
 
-        finished = await self.call(
-            "backup",
-            "--json",
-            f"--retry-lock={LOCK_PATIENCE}",
-            f"--host={host}",
-            # The paths in scratch differ from run to run: the host is enough to find the last snapshot.
-            "--group-by=host",
-            *(f"--tag={tag}" for tag in tags),
-            ".",
-            cwd=directory,
-            on_stdout=on_stdout,
+        gate = await asyncio.to_thread(Gate, self._directory / "gate")
+        calling = asyncio.ensure_future(
+            self.call(
+                "backup",
+                "--json",
+                f"--retry-lock={LOCK_PATIENCE}",
+                f"--host={host}",
+                # The paths in scratch differ from run to run: the host is enough to find the last snapshot.
+                "--group-by=host",
+                # Only for the percentage in the progress, which is known without walking the files twice.
+                "--no-scan",
+                f"--exclude-file={gate.path}",
+                *(f"--tag={tag}" for tag in tags),
+                ".",
+                cwd=directory,
+                on_stdout=on_stdout,
+            )
         )
+        preparing = asyncio.ensure_future(ready) if ready is not None else None
+        try:
+            if preparing is not None:
+                await asyncio.wait({calling, preparing}, return_when=asyncio.FIRST_COMPLETED)
+                if not calling.done():
+                    await preparing
+            await gate.open(calling)
+            finished = await calling
+        finally:
+            # Stopped early, restic waits at the gate, or stores what nobody wants any more.
+            calling.cancel()
+            await gate.refuse(calling)
+            await asyncio.gather(calling, return_exceptions=True)
+            if preparing is not None:
+                preparing.cancel()
+                await asyncio.gather(preparing, return_exceptions=True)
+            gate.path.unlink()
         if finished.returncode == _INCOMPLETE:
             if summary is not None and summary.snapshot_id:
                 await self.forget(summary.snapshot_id)
@@ -108,6 +150,10 @@ class Restic(ResticCall):
         """Return all snapshots' ids, in full."""
         finished = await self.checked("list", "snapshots", "--no-lock", "--quiet")
         return finished.stdout.split()
+
+    async def read_back(self, snapshot_id: str) -> None:
+        """Read one snapshot from the storage and not from the cache; restic compares it with its id."""
+        await self.checked("cat", "snapshot", "--no-lock", "--no-cache", snapshot_id)
 
     async def list_files(self, snapshot_id: str) -> tuple[Snapshot, list[Node]]:
         """Return a snapshot and all that is in it. `snapshot_id` is the full id."""
@@ -139,7 +185,8 @@ class Restic(ResticCall):
             nonlocal summary
             message = parse(line)
             if message.get("message_type") == "status":
-                self._report("restored", BackupStatus.model_validate(message))
+                status = BackupStatus.model_validate(message)
+                self._report("restored", status.bytes_restored, status.total_bytes)
             elif message.get("message_type") == "error":
                 self.log.caution(f"restic: {line[:500]}")
             else:
@@ -162,10 +209,9 @@ class Restic(ResticCall):
         """Remove one snapshot, by its full id. Its data stay until the repository is pruned."""
         await self.checked("forget", "--json", f"--retry-lock={LOCK_PATIENCE}", snapshot_id)
 
-    def _report(self, verb: str, status: BackupStatus) -> None:
-        if status.total_bytes:
-            done = status.bytes_done or status.bytes_restored
-            self.log.tell(f"{verb} {status.percent_done:.0%} ({size(done)} of {size(status.total_bytes)})")
+    def _report(self, verb: str, done: int, total: int) -> None:
+        if total:
+            self.log.tell(f"{verb} {done / total:.0%} ({size(done)} of {size(total)})")
 
 
 def _json_object(finished: Finished) -> dict[str, Any]:

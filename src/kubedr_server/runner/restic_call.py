@@ -48,6 +48,7 @@ class ResticCall:
         self._directory = directory
         self._search_path = search_path
         self._monotonic = monotonic
+        self.cache = directory / "cache"
         self._credentials = directory / "s3-credentials"
         location = parse_location(settings.url)
         self.endpoint = location.endpoint if location else settings.url
@@ -101,7 +102,7 @@ class ResticCall:
         )
 
     def _global_options(self) -> list[str]:
-        options = [f"--cache-dir={self._directory / 'cache'}", "--cleanup-cache"]
+        options = [f"--cache-dir={self.cache}", "--cleanup-cache"]
         if self.bucket:
             options += ["-o", "s3.bucket-lookup=path"]
             if self.settings.region is not None:

@@ -1,11 +1,12 @@
 """Puts into one directory all that a backup stores, proven.
 
 What does not depend on each other runs at the same time: the node's files are copied while etcd streams; the
-members are compared, and the objects counted, while the snapshot is taken apart.
+snapshot is proven, the members are compared, and the objects counted, while it is taken apart. The trial
+comes last, beside restic's start: then all but two digests is known of what will be stored.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from kubedr_server.runner import (
     programs,
     recovery,
 )
-from kubedr_server.runner.etcd import Chosen, Etcd
+from kubedr_server.runner.etcd import Chosen, Etcd, KeyHash
 from kubedr_server.runner.etcdctl import Etcdctl
 from kubedr_server.runner.layout import Layout
 from kubedr_server.runner.log import size
@@ -43,7 +44,11 @@ _RESTIC_SCRATCH_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Staged:
-    """What lies in `directory`, proven. `sizes` is what the repository must then hold: path to bytes."""
+    """What lies in `directory`. `sizes` is what the repository must hold at the end: path to bytes.
+
+    `complete` has to be awaited before anything is stored: it proves that a restore gives the same snapshot,
+    and writes the last files. RunFailureError (RebuildDiffers).
+    """
 
     directory: Path
     chosen: Chosen
@@ -52,6 +57,7 @@ class Staged:
     certificate_files: int
     certificates_expire: datetime | None
     encryption: encryption.Judged
+    complete: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -91,61 +97,72 @@ async def stage(settings: BackupSettings, context: Run, layout: Layout, director
         group.create_task(etcd_save.save(etcdctl, etcd, chosen.member, snapshot, context.log))
         copying = group.create_task(in_thread(_copy, sources, staging, context))
     copied = copying.result()
-    original = await prove(snapshot, etcdutl, settings.run.search_path, chosen.minimum_revision)
-    context.log.tell(
-        f"Proven: revision {original.revision}, {original.total_keys} revisions, {size(original.size)}"
-    )
     prefix = component_arguments.etcd_prefix(copied.arguments or {}) or DEFAULT_PREFIX
     async with together() as group:
-        hashing = group.create_task(etcd.key_hash(chosen, original.revision, context.warn))
+        arranging = group.create_task(layout.arrange(snapshot, staging))
+        proving = group.create_task(_prove(snapshot, etcdutl, settings, etcd, chosen, context))
         counting = group.create_task(read_inventory(snapshot, prefix))
-        arranging = group.create_task(layout.arrange(snapshot, staging, original))
-    inventory, arranged = counting.result(), arranging.result()
+    (original, key_hash), inventory = proving.result(), counting.result()
     # The rebuilt file has to fit into the same space.
     await in_thread(snapshot.unlink)
     context.log.tell(
         f"Counted {inventory.total} objects of {len(inventory.resources)} resources, "
         f"{inventory.encrypted.total()} of them encrypted at rest"
     )
-    judged = encryption.judge(inventory.encrypted, copied.keys, context.warn)
-    proof, sealed = await _prove_layout(layout, staging, original, etcdutl, settings, context)
     facts = recovery.Facts(
         cluster_id=settings.run.cluster_id,
         policy=settings.policy,
         snapshot_format=layout.name,
         chosen=chosen,
-        proof=proof,
-        key_hash=hashing.result(),
+        proof=original,
+        key_hash=key_hash,
         inventory=inventory,
         programs=(etcdctl_program, etcdutl, restic),
         arguments=copied.arguments,
     )
     written = await in_thread(recovery.write, staging, facts, list(copied.sizes), layout.tools())
+
+    async def complete() -> None:
+        sha256 = await _try_out(layout, staging, original, etcdutl, settings, context)
+        await in_thread(recovery.write_digests, staging, written, sha256)
+
     return Staged(
         directory=staging,
         chosen=chosen,
-        proof=proof,
-        sizes={**arranged, **sealed, **copied.sizes, **written},
+        proof=original,
+        sizes={**arranging.result(), **copied.sizes, **written.sizes},
         certificate_files=copied.count(CERTIFICATES_FOLDER),
         certificates_expire=copied.certificates_expire,
-        encryption=judged,
+        encryption=encryption.judge(inventory.encrypted, copied.keys, context.warn),
+        complete=complete,
     )
 
 
-async def _prove_layout(
+async def _prove(
+    snapshot: Path, etcdutl: Program, settings: BackupSettings, etcd: Etcd, chosen: Chosen, context: Run
+) -> tuple[Proof, KeyHash | None]:
+    """Prove the file, then compare the members at its revision."""
+    proof = await prove(snapshot, etcdutl, settings.run.search_path, chosen.minimum_revision)
+    context.log.tell(f"Proven: revision {proof.revision}, {proof.total_keys} revisions, {size(proof.size)}")
+    return proof, await etcd.key_hash(chosen, proof.revision, context.warn)
+
+
+async def _try_out(
     layout: Layout, staging: Path, original: Proof, etcdutl: Program, settings: BackupSettings, context: Run
-) -> tuple[Proof, dict[str, int]]:
-    """Return the proof of the file that a restore gives, which must equal the original."""
+) -> str:
+    """Prove that a restore gives a file which equals the original; return that file's SHA-256."""
     trial = staging.parent / "rebuilt.db"
     rebuilt = await layout.try_out(staging, trial)
     if rebuilt is None:
-        return original, {}
-    proof = await prove_rebuilt(trial, rebuilt, etcdutl, settings.run.search_path, original)
+        return original.sha256
+    await prove_rebuilt(trial, etcdutl, settings.run.search_path, original)
     await in_thread(trial.unlink)
     context.log.tell(
-        f"Put together again for a trial: hash, revision and {proof.total_keys} revisions as in the original"
+        f"Put together again for a trial: hash, revision and {original.total_keys} revisions as in the "
+        "original"
     )
-    return proof, await layout.seal(staging, rebuilt)
+    await layout.seal(staging, rebuilt)
+    return rebuilt.sha256
 
 
 def _sources(settings: BackupSettings) -> list[node_files.Source]:

@@ -8,7 +8,6 @@ away leaves a gap in one file; what is new makes new files.
 Where a record goes is a matter of cost alone: `rebuild` takes any partition into segments.
 """
 
-import hashlib
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -49,13 +48,11 @@ class SegmentsManifest:
         return sum(self.sizes.values())
 
 
-def write_segments(
-    snapshot: Path, directory: Path, *, sha256: str | None = None, progress: Progress | None = None
-) -> SegmentsManifest:
+def write_segments(snapshot: Path, directory: Path, *, progress: Progress | None = None) -> SegmentsManifest:
     """Write a snapshot file as segments into `directory`, which must be empty or not exist.
 
-    The file ends with its SHA-256 trailer, and is not changed. `sha256` is that of the whole file, if the
-    caller has it already: the manifest notes it. Blocks; memory is flat. Raises SnapshotError if the file is
+    The file ends with its SHA-256 trailer, which is not compared here, and is not changed. Blocks; memory is
+    flat. Raises SnapshotError if the file is
     no snapshot or is corrupt, OSError if the directory cannot be written.
     """
     size = snapshot.stat().st_size
@@ -72,7 +69,7 @@ def write_segments(
             "version": rebuild_script.FORMAT_VERSION,
             "pageSize": bolt.meta.page_size,
             "transaction": bolt.meta.transaction,
-            "snapshot": {"size": size, "sha256": sha256 or _sha256(snapshot)},
+            "snapshot": {"size": size},
             "buckets": [],
         }
         for index, bucket in enumerate(buckets):
@@ -102,15 +99,12 @@ def rebuild(directory: Path, target: Path, *, progress: Progress | None = None) 
         raise SegmentError(error.path, error.problem) from error
 
 
-def note_rebuilt(directory: Path, rebuilt: Rebuilt, name: str) -> dict[str, int]:
-    """Write the SHA-256 of the file that was rebuilt for proof, as `sha256sum -c` reads it.
+def noted_digest(sha256: str, name: str) -> bytes:
+    """Return the content of the file CHECKSUM, as `sha256sum -c` reads it, for a later `rebuild`.
 
-    `name` is what the file is called after a restore. A later `rebuild` compares with it. Returns the
-    file's path below the directory, and its size.
+    `sha256` is that of the file that was rebuilt for proof, `name` what it is called after a restore.
     """
-    data = f"{rebuilt.sha256}  {name}\n".encode()
-    write_file(str(directory / rebuild_script.CHECKSUM), data)
-    return {rebuild_script.CHECKSUM: len(data)}
+    return f"{sha256}  {name}\n".encode()
 
 
 def rebuild_program() -> bytes:
@@ -163,8 +157,3 @@ def _write_bucket(
             checksum = zlib.crc32(data, checksum)
     sizes[path] = size
     return {"records": count, "file": name, "size": size, "crc32": checksum}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
