@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import stat
 import subprocess
 import sys
@@ -137,9 +138,9 @@ def test_after_sigkill_nothing_is_lost_and_nothing_runs_twice(tmp_path: Path) ->
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
-    with started(tmp_path / "one", "--no-server"):
-        port = told(tmp_path / "one")["api_url"].rpartition(":")[2]
-        refused = kubedr("start", "--state-dir", tmp_path / "two", "--port", port)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = kubedr("start", "--state-dir", tmp_path, "--port", str(port))
     assert refused.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in refused.stderr
-    assert not told(tmp_path / "two")
+    assert not told(tmp_path)
