@@ -1,28 +1,10 @@
-"""Worlds for the controllers: on an API server that misbehaves when told to, and on a real one."""
+"""A real API server for the controllers."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from kubedr_server.kube.client import Client
-from kubedr_server.kube.transport import ClientSettings, Transport
 from support.apiserver import ApiServer, assets
-from support.fake_api import FakeApi
-from support.kubedr_world import World
-
-FAST = ClientSettings(qps=0, request_timeout=15.0, connect_timeout=5.0)
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeApi]:
-    async with FakeApi() as server:
-        yield server
-
-
-@pytest.fixture
-async def world(fake: FakeApi) -> AsyncIterator[World]:
-    async with Client(Transport(fake.connection(), FAST)) as client:
-        yield World(client, "kubedr-system")
 
 
 @pytest.fixture(scope="session")

@@ -21,14 +21,13 @@ from kubedr_server.kube.resources import (
     NAMESPACES,
     PVCS,
 )
-from kubedr_server.kube.transport import ClientSettings
 from support.apiserver import ApiServer
+from support.fake_api import FAST
 from support.kubedr_objects import a_result
 from support.kubedr_world import World, ready, snapshot
 
 pytestmark = pytest.mark.cluster
 
-FAST = ClientSettings(qps=0, request_timeout=15.0, connect_timeout=5.0)
 TOLD = "kubedr.catalogicsoftware.com/told"
 
 

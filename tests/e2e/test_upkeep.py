@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from support.clusters import Cluster
-from support.kubectl import Kubectl, condition
+from support.kubectl import Kubectl, Object, condition
 from support.protection import Protection
 
-pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_a_lost_record_comes_back_from_the_repository_that_is_checked_and_pruned(
@@ -23,6 +23,20 @@ def test_a_lost_record_comes_back_from_the_repository_that_is_checked_and_pruned
     kubectl.wait("condition=BackupSucceeded", "metadatabackuppolicy/policy")
     (lost,) = kubectl.list("metadatabackuprecords")
     name = lost["metadata"]["name"]
+
+    # One bit of a pack flips, and is put right again.
+    pack, content = protected.largest_pack()
+    protected.put(pack, content[:-1] + bytes([content[-1] ^ 1]))
+    protected.location = {"checkSchedule": "@every 1s", "checkParts": 1}
+    kubectl.apply(protected.backup_location())
+    location = kubectl.until("backuplocation", "location", _says("Checked", "False"), seconds=100)
+    assert condition(location, "Checked")["reason"] == "RepositoryDamaged"
+    assert "CheckFailed" in kubectl.events("BackupLocation", "location")
+    kubectl.until("metadatabackuprecord", name, _says("SnapshotAvailable", "Unknown"), seconds=100)
+    protected.put(pack, content)
+    kubectl.until("metadatabackuprecord", name, _says("SnapshotAvailable", "True"), seconds=100)
+    assert "CheckSucceeded" in kubectl.events("BackupLocation", "location")
+
     kubectl("patch", "metadatabackuprecord", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     kubectl("delete", "metadatabackuprecord", name)
 
@@ -33,7 +47,7 @@ def test_a_lost_record_comes_back_from_the_repository_that_is_checked_and_pruned
         "backuplocation",
         "location",
         lambda found: {"lastHealthTime", "lastFullCheckTime", "lastPruneTime"} <= found["status"].keys(),
-        seconds=60,
+        seconds=100,
     )
     protected.location = {"suspendMaintenance": True}
     kubectl.apply(protected.backup_location())
@@ -51,3 +65,7 @@ def test_a_lost_record_comes_back_from_the_repository_that_is_checked_and_pruned
     for each in ("fullSnapshotId", "revision", "hash", "totalKeys", "sha256", "snapshotSize", "runId"):
         assert found["status"][each] == lost["status"][each], each
     assert "RecordAdopted" in kubectl.events("MetadataBackupRecord", name)
+
+
+def _says(type_: str, status: str) -> Callable[[Object], bool]:
+    return lambda found: condition(found, type_).get("status") == status

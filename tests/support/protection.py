@@ -80,6 +80,18 @@ class Protection:
         }
         return _object("MetadataBackupPolicy", "policy", {**spec, **self.policy})
 
+    def largest_pack(self) -> tuple[str, bytes]:
+        """Return the name and the content of the repository's largest object with data."""
+        with self.s3.client() as client:
+            found = client.list_objects_v2(Bucket=self.bucket, Prefix="data/")["Contents"]
+            key = max(found, key=lambda item: item["Size"])["Key"]
+            return key, client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def put(self, key: str, content: bytes) -> None:
+        """Put an object into the bucket."""
+        with self.s3.client() as client:
+            client.put_object(Bucket=self.bucket, Key=key, Body=content)
+
 
 def restore(name: str, record: str, claim: str) -> list[Object]:
     """Make an empty claim and a MetadataRestore to it."""

@@ -42,6 +42,9 @@ class SimulatedWorld(World):
         """What the repository holds."""
 
         self.storage_works = True
+        self.damaged = False
+        """Whether a check finds damage in it."""
+
         self.servers: list[Server] = []
         self.last_end = simulation.now()
         """When the last Job ended: each at a second of its own, so that their order is known."""
@@ -107,6 +110,8 @@ class SimulatedWorld(World):
             return a_result(
                 operation, reason=Reason.STORAGE_UNREACHABLE, message="the storage does not answer"
             )
+        if operation is Operation.CHECK and self.damaged:
+            return a_result(operation, reason=Reason.REPOSITORY_DAMAGED, message="pack 5a is missing")
         if operation is Operation.FORGET:
             container = job["spec"]["template"]["spec"]["containers"][0]
             snapshot = next(one["value"] for one in container["env"] if one["name"] == Env.SNAPSHOT_ID.value)

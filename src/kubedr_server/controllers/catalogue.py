@@ -211,21 +211,23 @@ def _said(record: Object, listed: Sequence[CatalogueEntry], known: Known, now: d
         is_old = created is not None and created < known.listed
         # Only this project's snapshots are listed. A record that another program made may stand for another.
         is_ours = proven or SNAPSHOT_ANNOTATION in model.metadata.annotations
-        return [_gone(record, model, known, now)] if is_old and is_ours and _is_news(model, "False") else []
+        is_news = _availability(model) != "False"
+        return [_gone(record, model, known, now)] if is_old and is_ours and is_news else []
     entry = listed[0]
     # Another cluster's counts as proven only with the mark that keeps retention off it.
     is_marked = FOREIGN_LABEL in model.metadata.labels or not is_foreign(entry, known.cluster_id)
     is_pending = bool(entry.run_id) and entry.run_id in known.pending_runs
     if len(listed) == 1 and entry.complete and not proven and is_marked and not is_pending:
         return [_completed(record, model, entry, now)]
-    if _is_news(model, "True"):
+    # That it is there takes no doubt away (see `doubt`).
+    if _availability(model) in {None, "False"}:
         return [_available(record, model, now)]
     return []
 
 
-def _is_news(model: MetadataBackupRecord, status: str) -> bool:
-    before = conditions.find(model.status.conditions, ConditionType.SNAPSHOT_AVAILABLE)
-    return before is None or before.status != status
+def _availability(model: MetadataBackupRecord) -> str | None:
+    known = conditions.find(model.status.conditions, ConditionType.SNAPSHOT_AVAILABLE)
+    return None if known is None else known.status
 
 
 def _gone(record: Object, model: MetadataBackupRecord, known: Known, now: datetime) -> Change:

@@ -1,5 +1,7 @@
 """MetadataBackupRecord: when it is deleted, its snapshot goes first and its finalizer last.
 
+While it is there, it says whether damage was found in the repository (see `doubt`).
+
 A record must not be stuck for ever, and a snapshot must not be lost sight of by accident. So a failed
 deletion is told and tried again, and there are three ways to let the record go without it: the annotation
 `kubedr.catalogicsoftware.com/orphan-snapshot: "true"`, the deletion of the BackupLocation, and the
@@ -16,7 +18,7 @@ from kubedr_server.api.conditions import ConditionType, EventReason, Reason
 from kubedr_server.api.group import RECORD_FINALIZER
 from kubedr_server.api.metadata_backup_record import MetadataBackupRecord, MetadataBackupRecordStatus
 from kubedr_server.contract import Operation
-from kubedr_server.controllers import conditions, jobs
+from kubedr_server.controllers import conditions, doubt, jobs
 from kubedr_server.controllers.backoff import Backoff
 from kubedr_server.controllers.conditions import whole_second
 from kubedr_server.controllers.decision import Announcement, Create, Decision, Merge, Write
@@ -211,15 +213,28 @@ class RecordReconciler:
         self._turns = turns
 
     async def reconcile(self, key: Key) -> Outcome:
-        """Delete a record's snapshot, if the record is being deleted."""
+        """Delete a record's snapshot, if the record is being deleted; else say whether it is in doubt."""
         context = self._context
         found = await read(context.cluster, METADATA_BACKUP_RECORDS, MetadataBackupRecord, key)
-        if found is None or not is_held(found.model):
+        if found is None:
+            return Done()
+        if found.model.metadata.deletion_timestamp is None:
+            return await self._doubt(found)
+        if not is_held(found.model):
             return Done()
         state = await self._gather(key, found.model)
         decision = decide(state, context.settings, context.clock())
         with self._turns.beginning(decision.before):
             return await self._carry_out(key, found, decision)
+
+    async def _doubt(self, found: Read[MetadataBackupRecord]) -> Outcome:
+        record, context = found.model, self._context
+        name = record.spec.backuploc
+        location = name and context.cluster.cached(BACKUP_LOCATIONS, Key(record.metadata.namespace, name))
+        status = doubt.status(record, location, context.clock()) if location else None
+        if status is not None:
+            await context.writer.write_status(METADATA_BACKUP_RECORDS, found.raw, status)
+        return Done()
 
     async def _carry_out(self, key: Key, found: Read[MetadataBackupRecord], decision: Decision) -> Outcome:
         context = self._context

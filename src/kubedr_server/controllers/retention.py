@@ -85,8 +85,8 @@ _PERIODS: Final[tuple[tuple[Callable[[datetime], tuple[int, ...]], Callable[[Kee
 def _counts(record: MetadataBackupRecord) -> bool:
     """Whether a record is one of this cluster's good backups.
 
-    What another cluster has made is not this policy's to delete, and a snapshot that is gone must not push
-    out one that is there.
+    What another cluster has made is not this policy's to delete, and a snapshot that is gone, or may be
+    damaged, must not push out one that is there.
     """
     known = record.status.conditions
     available = conditions.find(known, ConditionType.SNAPSHOT_AVAILABLE)
@@ -94,7 +94,7 @@ def _counts(record: MetadataBackupRecord) -> bool:
         record.metadata.deletion_timestamp is None
         and FOREIGN_LABEL not in record.metadata.labels
         and is_true(known, ConditionType.VERIFIED)
-        and (available is None or available.status != "False")
+        and (available is None or available.status == "True")
     )
 
 

@@ -15,6 +15,7 @@ from kubedr_server.controllers.cluster import (
     scoped,
 )
 from kubedr_server.controllers.decision import Object
+from kubedr_server.controllers.doubt import is_damaged
 from kubedr_server.kube.cache import Cached, Key
 from kubedr_server.kube.informer import Change
 from kubedr_server.kube.resources import (
@@ -75,8 +76,15 @@ def _handler(
 
 
 def of_location(cluster: Cluster, cached: Cached) -> Targets:
-    """Name the location itself, its policies, and the records and restores that wait for it."""
+    """Name the location itself, its policies, and the records and restores that wait for it.
+
+    And of one that is damaged, or was, all records of the namespace: theirs are in doubt.
+    """
     yield BACKUP_LOCATIONS, cached.key
+    if is_damaged(cached.decode()):
+        for record in cluster.informers[METADATA_BACKUP_RECORDS].cache:
+            if record.namespace == cached.namespace:
+                yield METADATA_BACKUP_RECORDS, record.key
     for key in cluster.keys_by(METADATA_BACKUP_POLICIES, DESTINATION, scoped(*cached.key)):
         yield METADATA_BACKUP_POLICIES, key
     yield from _waiting(cluster, cached.namespace)
