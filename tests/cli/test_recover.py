@@ -217,6 +217,7 @@ def test_a_bucket_without_a_repository(repository: Repository) -> None:
         ("access_key_file", "nowhere", "--access-key-file: nowhere cannot be read: No such file"),
         ("ca_file", "nowhere", "--ca-file: nowhere cannot be read"),
         ("repository", "", "Missing option '--repository'"),
+        ("repository", "https://s3.example.com/bucket", "write 's3:https://s3.example.com/bucket'"),
     ],
 )
 def test_a_setting_that_is_missing_is_named(

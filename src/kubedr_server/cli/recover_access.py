@@ -49,6 +49,8 @@ class Access:
         for what is missing or cannot be used.
         """
         url = self.repository
+        if url.startswith(("http://", "https://")):
+            raise click.UsageError(f"--repository: '{url}' is a URL: for S3 write 's3:{url}'.")
         on_s3 = url.startswith("s3:")
         if ":" not in url:
             # A directory, such as a copy of the bucket: restic runs in another directory than this process.

@@ -37,7 +37,7 @@ REMEDIES: Final[dict[Reason, str]] = {
     Reason.WRONG_REPOSITORY_PASSWORD: "The password is what is in --password-file.",
     Reason.REPOSITORY_NOT_FOUND: "The place is --repository: s3:<url>/<bucketName>[/<prefix>].",
     Reason.REPOSITORY_LOCKED: (
-        "If the cluster that held the lock is gone for good, 'restic unlock' removes it now."
+        "If the cluster that held the lock is gone for good, 'restic unlock --remove-all' removes it now."
     ),
     Reason.SNAPSHOT_NOT_FOUND: "See what there is with: kubedr recover list",
     Reason.SNAPSHOT_CORRUPT: "Nothing was written to --to. Fetch another snapshot: kubedr recover list",
