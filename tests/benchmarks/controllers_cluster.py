@@ -1,6 +1,7 @@
 """The API server of a benchmark of controllers: filled with policies, and looked at until all is right."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,8 @@ from support.kubedr_world import World, ready
 
 NAMESPACE = "kubedr-system"
 _AT_ONCE = 30
+_IDLE_SECONDS = 2.0
+_IDLE_CPU_SECONDS = 0.03
 
 
 @asynccontextmanager
@@ -93,18 +96,54 @@ async def _make(client: Client, numbers: Iterator[int]) -> None:
         await client.create(METADATA_BACKUP_POLICIES, policy)
 
 
+async def at_rest(
+    client: Client, server: processes.Server, policies: int, image: str, begun: float, bound: float
+) -> float | None:
+    """Wait until a process does nothing more and all is right; return how many seconds after `begun` it was.
+
+    None if it takes more than `bound`. Nothing is asked of the API server as long as the process works: both
+    would wait for the answers.
+    """
+    quiet_since, used = time.monotonic(), server.cpu_seconds()
+    while (now := time.monotonic()) - begun < bound:
+        if server.cpu_seconds() - used > _IDLE_CPU_SECONDS:
+            quiet_since, used = now, server.cpu_seconds()
+        elif now - quiet_since > _IDLE_SECONDS:
+            if await _all_told(client) and await _have_image(client, image) == policies:
+                return quiet_since - begun
+            quiet_since = now
+        await asyncio.sleep(0.1)
+    return None
+
+
 async def converged(client: Client, policies: int, begun: float, bound: float) -> float | None:
     """Wait until each policy has its CronJob and its status; return after how many seconds since `begun`.
 
-    None if that takes more than `bound`.
+    None if that takes more than `bound`. For a process that has other work, too; the API server is asked
+    for little.
     """
     while time.monotonic() - begun < bound:
-        # Looking costs the API server something: less while there is much to do.
-        first = await client.list(CRONJOBS, NAMESPACE, limit=0, metadata_only=True)
-        if len(first.items) >= policies and await _all_told(client):
+        left = policies - await _count(client)
+        if left <= 0 and await _all_told(client):
             return time.monotonic() - begun
-        await asyncio.sleep(max(0.1, min(3.0, (policies - len(first.items)) / 1000)))
+        await asyncio.sleep(max(0.2, min(3.0, left / 1000)))
     return None
+
+
+async def _count(client: Client) -> int:
+    """Return how many CronJobs there are, by asking for one of them."""
+    answer = json.loads(await client.raw(f"{CRONJOBS.path(NAMESPACE)}?limit=1"))
+    return len(answer["items"]) + int(answer["metadata"].get("remainingItemCount") or 0)
+
+
+async def _have_image(client: Client, image: str) -> int:
+    """Return how many CronJobs start this image."""
+    count = 0
+    async for page in client.pages(CRONJOBS, NAMESPACE):
+        for cronjob in page.items:
+            containers = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+            count += containers[0]["image"] == image
+    return count
 
 
 async def _all_told(client: Client) -> bool:

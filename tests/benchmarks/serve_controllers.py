@@ -1,6 +1,8 @@
 """Our controllers as the server runs them; given a directory of certificates, with the webhooks beside."""
 
+import argparse
 import asyncio
+import dataclasses
 import random
 import sys
 from collections.abc import AsyncIterator
@@ -18,19 +20,19 @@ from kubedr_server.kube.transport import ClientSettings
 from support.kubedr_objects import RUNNER
 
 
-async def main(kubeconfig: str, certificates: Path | None) -> None:
-    """Reconcile until standard input ends; print the memory, or the webhooks' port, at the beginning."""
+async def main(kubeconfig: str, image: str, certificates: Path | None) -> None:
+    """Reconcile until standard input ends; print the memory at the beginning, and the webhooks' port."""
     requests = Requests()
     requests.install()
     async with (
         _webhooks(certificates) as port,
         await Client.from_kubeconfig(kubeconfig, settings=ClientSettings(qps=0)) as client,
     ):
-        print(port or rss(), flush=True)  # noqa: T201 - read by the benchmark
+        print(rss(), port, flush=True)  # noqa: T201 - read by the benchmark
         controllers = asyncio.create_task(
             manager.run(
                 client,
-                ControllerSettings(RUNNER),
+                ControllerSettings(dataclasses.replace(RUNNER, image=image)),
                 metrics=ControllerMetrics(CollectorRegistry()),
                 rng=random.Random(),
             )
@@ -67,4 +69,9 @@ async def _webhooks(certificates: Path | None) -> AsyncIterator[int]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]) if len(sys.argv) > 2 else None))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kubeconfig")
+    parser.add_argument("--image", default=RUNNER.image)
+    parser.add_argument("--certificates", type=Path)
+    options = parser.parse_args()
+    asyncio.run(main(options.kubeconfig, options.image, options.certificates))

@@ -4,7 +4,9 @@ It is written as kopf's documentation has it: one handler for policies that are 
 start. It makes its own requests with our client, which costs it less than the usual ones would.
 """
 
+import argparse
 import asyncio
+import dataclasses
 import logging
 import os
 import sys
@@ -24,8 +26,9 @@ from kubedr_server.manifests.cronjob import backup_cronjob
 from support.kubedr_objects import RUNNER
 
 
-async def main(kubeconfig: str) -> None:
+async def main(kubeconfig: str, image: str) -> None:
     """Operate until standard input ends."""
+    runner = dataclasses.replace(RUNNER, image=image)
     os.environ["KUBECONFIG"] = kubeconfig  # the only way to tell kopf
     requests = Requests()
     requests.install()
@@ -39,7 +42,7 @@ async def main(kubeconfig: str) -> None:
         async def reconcile(body: Mapping[str, Any], patch: Any, **_: Any) -> None:
             policy = MetadataBackupPolicy.model_validate(dict(body))
             location = locations[policy.metadata.namespace, policy.spec.destination]
-            cronjob = backup_cronjob(policy, location, RUNNER)
+            cronjob = backup_cronjob(policy, location, runner)
             await client.apply(CRONJOBS, cronjob, field_manager="kopf")
             patch.status["observedGeneration"] = policy.metadata.generation
 
@@ -67,4 +70,8 @@ async def _operate(reconcile: Any, requests: Requests) -> None:
 
 if __name__ == "__main__":
     logging.disable(logging.ERROR)  # to log each policy would make it slower than need be
-    asyncio.run(main(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kubeconfig")
+    parser.add_argument("--image", default=RUNNER.image)
+    options = parser.parse_args()
+    asyncio.run(main(options.kubeconfig, options.image))
