@@ -1,13 +1,17 @@
-"""Servers that tests share: started once for each worker, and only when a test asks for one."""
+"""Servers that tests ask for. Those that are costly are started once for each worker, and shared."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kubedr_server.kube.client import Client
+from kubedr_server.kube.transport import Transport
 from support.clusters import Cluster, running_cluster
 from support.etcd import EtcdServer
+from support.fake_api import FAST, FakeApi
+from support.kubedr_world import World
 from support.s3 import S3Server
 
 # How long an example takes says more of the machine than of the code.
@@ -50,3 +54,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Start local mode or, where one is set up, a real kube-apiserver. Use a namespace of your own."""
     with running_cluster(tmp_path_factory.mktemp("cluster")) as running:
         yield running
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeApi]:
+    """Start an API server that misbehaves when told to, for this test alone."""
+    async with FakeApi() as server:
+        yield server
+
+
+@pytest.fixture
+async def world(fake: FakeApi) -> AsyncIterator[World]:
+    """Make a namespace of the fake API server, in which a test does Kubernetes' part."""
+    async with Client(Transport(fake.connection(), FAST)) as client:
+        yield World(client, "kubedr-system")

@@ -104,6 +104,14 @@ async def test_a_quantity_in_other_words_is_applied_once_and_edits_are_repaired(
         )
         # Made, edited by the test, repaired: nothing else wrote its spec.
         assert (first["metadata"]["generation"], repaired["metadata"]["generation"]) == (1, 3)
+        # Without its labels it is not watched any more; the watch says so, and they come back at once.
+        unlabelled = {"metadata": {"labels": None}}
+        await world.client.patch(CRONJOBS, world.namespace, "nightly-backup-cronjob", unlabelled)
+        await world.becomes(
+            CRONJOBS,
+            "nightly-backup-cronjob",
+            lambda obj: obj["metadata"].get("labels") == repaired["metadata"]["labels"],
+        )
 
 
 async def test_a_cronjob_of_another_owner_is_not_taken(world: World) -> None:

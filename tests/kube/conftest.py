@@ -7,11 +7,9 @@ import pytest
 
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.resources import NAMESPACES
-from kubedr_server.kube.transport import ClientSettings, Transport
+from kubedr_server.kube.transport import Transport
 from support.apiserver import ApiServer, assets
-from support.fake_api import FakeApi
-
-FAST = ClientSettings(qps=0, request_timeout=15.0, connect_timeout=5.0)
+from support.fake_api import FAST, FakeApi
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +19,6 @@ def real_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer | N
         yield None
         return
     with ApiServer(tmp_path_factory.mktemp("apiserver"), programs) as server:
-        yield server
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeApi]:
-    async with FakeApi() as server:
         yield server
 
 

@@ -16,8 +16,13 @@ from aiohttp import web
 from kubernetes_asyncio.client import Configuration
 
 from kubedr_server.kube.connection import Connection
+from kubedr_server.kube.transport import ClientSettings
+from kubedr_server.local.api.patching import merge
 
 Object = dict[str, Any]
+
+FAST = ClientSettings(qps=0, request_timeout=15.0, connect_timeout=5.0)
+"""For a client of a server that is near, and that only this test uses."""
 
 
 @dataclass
@@ -241,7 +246,7 @@ class FakeApi:
             return await self._create(place, json.loads(seen.body))
         old = self.objects.get(key)
         if seen.method == "PATCH" and seen.headers["Content-Type"] == "application/apply-patch+yaml":
-            new = _merge(old or {}, json.loads(seen.body))
+            new = merge(old or {}, json.loads(seen.body))
             return web.json_response(await self._store(key, new), status=200 if old else 201)
         if old is None:
             return _status(404, "NotFound", f'{place.plural} "{place.name}" not found')
@@ -257,7 +262,7 @@ class FakeApi:
         if new.get("metadata", {}).get("resourceVersion", "") not in {"", old["metadata"]["resourceVersion"]}:
             return _status(409, "Conflict", "the object has been modified")
         if seen.method == "PATCH":
-            new = _merge(old, new)
+            new = merge(old, new)
         if place.subresource:
             new = {**old, place.subresource: new.get(place.subresource)}
         return web.json_response(await self._store(key, new))
@@ -367,19 +372,6 @@ def _within(key: tuple[str, str, str], place: Place, query: dict[str, str], obj:
         and place.namespace in {"", namespace}
         and all(labels.get(name) == value for name, value in wanted)
     )
-
-
-def _merge(old: Any, new: Any) -> Any:
-    """RFC 7386."""
-    if not isinstance(new, dict):
-        return new
-    merged = dict(old) if isinstance(old, dict) else {}
-    for name, value in new.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = _merge(merged.get(name), value)
-    return merged
 
 
 def _status(code: int, reason: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
