@@ -145,7 +145,10 @@ def test_what_gets_no_record_is_named() -> None:
     forged = an_entry(policy="kubedr-system/--options")
     assert "9a9808ce (its tags name no policy)" in planned([forged], KNOWN).remark
     elsewhere = planned([an_entry(policy="other-namespace/nightly")], KNOWN)
-    assert elsewhere.remark == "1 backups are of policies in other namespaces of this cluster"
+    assert elsewhere.remark == (
+        "It holds backups of policies in other namespaces of this cluster; a BackupLocation there "
+        "brings their records back: other-namespace (1)"
+    )
 
 
 def test_two_locations_on_one_repository_do_not_make_two_records() -> None:

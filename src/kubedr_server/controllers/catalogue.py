@@ -6,6 +6,7 @@ nothing, and a backup whose own result is still to be told is left to that.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -69,8 +70,9 @@ class Plan:
     incomplete: tuple[CatalogueEntry, ...] = ()
     """Snapshots that are no whole backup, and have no record."""
 
-    elsewhere: int = 0
-    """Whole backups of this cluster for policies in other namespaces: the locations there see to them."""
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
+    """By namespace: whole backups of this cluster for policies there. The locations there see to them: two
+    records of one snapshot would each delete it, by the rules of two policies."""
 
     @property
     def remark(self) -> str:
@@ -81,7 +83,11 @@ class Plan:
             more = f" and {len(self.incomplete) - 3} more" if len(self.incomplete) > 3 else ""
             sentences.append(f"No whole backups, and so without records: {named}{more}")
         if self.elsewhere:
-            sentences.append(f"{self.elsewhere} backups are of policies in other namespaces of this cluster")
+            named = ", ".join(f"{namespace} ({count})" for namespace, count in sorted(self.elsewhere.items()))
+            sentences.append(
+                "It holds backups of policies in other namespaces of this cluster; a BackupLocation there "
+                f"brings their records back: {named}"
+            )
         return ". ".join(sentences)
 
 
@@ -114,7 +120,7 @@ def compare(entries: Sequence[CatalogueEntry], known: Known, now: datetime) -> P
         if _is_of(record, known) and not record["metadata"].get("deletionTimestamp"):
             changes += _said(record, listed, known, now)
     incomplete: list[CatalogueEntry] = []
-    elsewhere = 0
+    elsewhere: Counter[str] = Counter()
     for entry in by_id.values():
         if entry.snapshot_id in have_record or not _is_free(entry, known):
             continue
@@ -123,7 +129,7 @@ def compare(entries: Sequence[CatalogueEntry], known: Known, now: datetime) -> P
         elif not _NAME.fullmatch(_policy(entry)[1]):
             incomplete.append(entry.model_copy(update={"why": "its tags name no policy"}))
         elif not _belongs(entry, known):
-            elsewhere += 1
+            elsewhere[_policy(entry)[0]] += 1
         elif (slot := names.take(entry.snapshot_id)) is not None:
             changes.append(_adopted(entry, slot, known, now))
     return Plan(tuple(changes), tuple(incomplete), elsewhere)
