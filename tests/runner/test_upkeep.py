@@ -211,7 +211,7 @@ async def test_a_rest_server_is_reached_with_the_secrets_own_variables_and_no_s3
             return list(tmp_path.glob(f"stored/cluster/{folder}/*"))
 
         upkeep = Upkeep.at(tmp_path / "pod", f"rest:{server.url}/cluster/", secret)
-        assert (await upkeep.init()).created is True
+        assert (await upkeep.init(timedelta(0))).created is True
         # From here on with a key that is quick to open.
         for key in stored("keys"):
             key.unlink()
@@ -229,6 +229,10 @@ async def test_a_rest_server_is_reached_with_the_secrets_own_variables_and_no_s3
             assert await remove_dead_locks_elsewhere(restic, later, unlock=False) == (1, 0)
             assert await remove_dead_locks_elsewhere(restic, later, unlock=True) == (0, 1)
 
+        (tmp_path / "stored/cluster/config").unlink()
+        with pytest.raises(RunFailureError, match="two initialisations have met there") as met:
+            await upkeep.init(timedelta(0))
+        assert met.value.reason is Reason.REPOSITORY_FAILED
         (tmp_path / "pod/credentials/RESTIC_REST_PASSWORD").write_text("wrong")
         with pytest.raises(RunFailureError, match="RESTIC_REST_USERNAME, RESTIC_REST_PASSWORD") as caught:
             await upkeep.health()

@@ -2,8 +2,14 @@
 
 Nothing keeps two of these from working on one empty place: S3 has no lock, and restic checks before it
 writes. So what counts is what is there afterwards, and both end with the same repository.
+
+Where the storage is not S3, the runner cannot list it or remove a key. There a second config may replace the
+first, or take it away: what the storage refuses to overwrite, restic removes, as if it were half of its own.
+So nothing is called made before it has outlived any other initialisation, and what two of them have spoilt is
+told with what to do.
 """
 
+import asyncio
 from datetime import timedelta
 
 from kubedr_server.api.conditions import Reason
@@ -36,6 +42,8 @@ async def initialise(settings: InitSettings, context: Run, settled: timedelta = 
             try:
                 await restic.init()
             except RunFailureError as failure:
+                if bucket is None:
+                    return _found(await _others(restic, failure, context, settled), context)
                 met = any(words in failure.message for words in _SOMEONE_WAS_FASTER)
                 if not met or attempt == _ATTEMPTS - 1:
                     raise
@@ -44,7 +52,9 @@ async def initialise(settings: InitSettings, context: Run, settled: timedelta = 
                 break
         # Read back: what was made has to open, before anyone is told that it is there.
         repository_id = await _open(bucket, restic, context, settled)
-        if bucket is not None:
+        if bucket is None:
+            repository_id = await _outlived(restic, context, settled)
+        else:
             repository_id = (
                 await keep_the_key_that_fits(bucket, restic, context.log, settled) or repository_id
             )
@@ -70,6 +80,29 @@ async def _open(bucket: Bucket | None, restic: Restic, context: Run, settled: ti
         if mended is None:
             raise
         return mended
+
+
+async def _others(restic: Restic, failure: RunFailureError, context: Run, settled: timedelta) -> str:
+    """Return the id of the repository that another initialisation has made; raises if it is not that."""
+    try:
+        return await _outlived(restic, context, settled)
+    except RunFailureError as later:
+        known = any(words in failure.message for words in _SOMEONE_WAS_FASTER)
+        raise (later if known else failure) from None
+
+
+async def _outlived(restic: Restic, context: Run, settled: timedelta) -> str:
+    """Return the repository's id, once any other initialisation that was under way must have ended."""
+    context.log.tell("Waiting in case another initialisation is under way.")
+    await asyncio.sleep(settled.total_seconds())
+    if not await _opens(restic):
+        raise RunFailureError(
+            Reason.REPOSITORY_FAILED,
+            f"{restic.settings.url} holds a key and no config: two initialisations have met there, or one "
+            "was interrupted. If it has no snapshots, empty it, and the repository is made anew; else bring "
+            "the file 'config' back from a copy.",
+        )
+    return await restic.repository_id()
 
 
 async def _exists(bucket: Bucket | None, restic: Restic, context: Run, settled: timedelta) -> bool:
