@@ -488,7 +488,12 @@ FIELDS = sorted({name for kind in KINDS for name in rule_of(kind.model).properti
 tolerations = st.lists(
     st.dictionaries(st.sampled_from(["key", "operator", "value", "effect", "x"]), json_values), max_size=3
 )
-quantities = st.dictionaries(st.sampled_from(["cpu", "memory", "a/b", "x"]), json_values, max_size=3)
+amounts = st.from_regex(
+    r"[+-]?[0-9]{1,40}([.][0-9]{0,9})?([eE][+-]?[0-9]{1,3}|[numkMGTPE]|[KMGTPE]i)?", fullmatch=True
+)
+quantities = st.dictionaries(
+    st.sampled_from(["cpu", "memory", "a/b", "x"]), amounts | json_values, max_size=3
+)
 resources = st.dictionaries(st.sampled_from(["limits", "requests", "x"]), quantities | json_values)
 specs = st.dictionaries(st.sampled_from(FIELDS), json_values | tolerations | resources, max_size=8)
 kinds = st.sampled_from(sorted(RULES))

@@ -387,6 +387,7 @@ POLICIES: list[Case] = [
         P, resources={"requests": {"cpu": "250m", "memory": "64Mi"}, "limits": {"cpu": 1, "memory": "1e9"}}
     ),
     _right(P, resources={"requests": {"example.com/gpu": 1}, "limits": {"example.com/gpu": "1"}}),
+    _right(P, resources={"requests": {"memory": "9" * 31}, "limits": {"memory": "1e999", "cpu": "1n"}}),
     _right(P, tolerations=[{"operator": "Exists"}]),
     _right(
         P,

@@ -17,6 +17,9 @@ _SUFFIXES: Final = {
     **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", 1)},
 }
 _MAX_LENGTH: Final = 64
+_MAX: Final = Decimal(2**63 - 1)
+"""Kubernetes takes what is more for this."""
+
 PATTERN_WORDS: Final = (
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 )
@@ -32,5 +35,7 @@ def parse(value: str | float) -> Decimal | None:
         return None
     number = Decimal(match["number"])
     if match["exponent"]:
-        return number.scaleb(int(match["exponent"]))
-    return number * _SUFFIXES[match["suffix"] or ""]
+        amount = number.scaleb(int(match["exponent"]))
+    else:
+        amount = number * _SUFFIXES[match["suffix"] or ""]
+    return min(amount, _MAX)
