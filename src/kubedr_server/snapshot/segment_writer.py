@@ -9,9 +9,10 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from struct import error as struct_error
 from typing import Any, Final
 
-from kubedr_server.snapshot.mvcc import parse_revision
+from kubedr_server.snapshot.errors import CorruptRecordError
 from kubedr_server.snapshot.placement import MAX_SEGMENT_SIZE, Placement
 from kubedr_server.snapshot.rebuild_script import RECORD_HEADER, directory_checksum, name_of
 
@@ -80,8 +81,10 @@ class SegmentWriter:
         return {"records": total, "folder": self._folder, "directories": directories}
 
     def _begin(self, key: bytes, checksum: int) -> _Segment:
-        parse_revision(key)
-        name = name_of(key)
+        try:
+            name = name_of(key)
+        except (ValueError, struct_error):
+            raise CorruptRecordError(f"{key.hex()} is no revision") from None
         if not self._directories or not checksum >> _DIRECTORY_SHIFT:
             self._directories.append(_Directory(name))
             os.mkdir(f"{self._root}/{self._folder}/{name}", _DIRECTORY_MODE)  # noqa: PTH102 - as above
@@ -102,8 +105,8 @@ def write_file(path: str, data: bytes) -> None:
     """Write a new file in one go. There are ten thousands of them: pathlib would take half of the time."""
     file = os.open(path, _FLAGS, _FILE_MODE)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(file, rest) :]
+        written = os.write(file, data)
+        while written < len(data):
+            written += os.write(file, data[written:])
     finally:
         os.close(file)
