@@ -17,6 +17,7 @@ from kubedr_server.controllers.manager import ControllerMetrics
 from kubedr_server.controllers.settings import ControllerSettings
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.transport import ClientSettings
+from kubedr_server.ops.garbage import collect_seldom
 from support.kubedr_objects import RUNNER
 
 
@@ -28,6 +29,7 @@ async def main(kubeconfig: str, image: str, certificates: Path | None) -> None:
         _webhooks(certificates) as port,
         await Client.from_kubeconfig(kubeconfig, settings=ClientSettings(qps=0)) as client,
     ):
+        collect_seldom()
         print(rss(), port, flush=True)  # noqa: T201 - read by the benchmark
         controllers = asyncio.create_task(
             manager.run(

@@ -10,6 +10,7 @@ import click
 from kubedr_server import server
 from kubedr_server.kube.errors import KubeError
 from kubedr_server.ops import logging as ops_logging
+from kubedr_server.ops.garbage import collect_seldom
 from kubedr_server.ops.tls import CertificateError
 from kubedr_server.settings import (
     DEFAULT_METRICS_PORT,
@@ -141,6 +142,7 @@ def serve(
 
 
 async def _serve(settings: Settings) -> None:
+    collect_seldom()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

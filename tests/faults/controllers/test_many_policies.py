@@ -1,6 +1,7 @@
 """Fault 22, in small: many policies at start-up. The benchmark has ten thousand of them."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,9 @@ _POLICIES = 60
 
 
 @in_simulation
-async def test_many_policies_converge_with_two_writes_each_and_then_none(world: SimulatedWorld) -> None:
+async def test_many_policies_converge_with_two_writes_each_then_none_and_one_after_an_upgrade(
+    world: SimulatedWorld,
+) -> None:
     before = Server(world, "before")
     await before.start()
     await world.secret()
@@ -39,11 +42,20 @@ async def test_many_policies_converge_with_two_writes_each_and_then_none(world: 
     )
     owners = {cronjob["metadata"]["ownerReferences"][0]["uid"] for cronjob in await world.all(CRONJOBS)}
     assert owners == {policy["metadata"]["uid"] for policy in policies}
-    # The CronJob and the status of each: the fewest there can be.
+    # The CronJob and the status of each: the fewest there can be. No CronJob is asked for before it is made.
     assert len(world.simulation.writes("server")) == 2 * _POLICIES
+    asked = world.simulation.requests("server")
+    assert not [seen for seen in asked if seen.method == "GET" and seen.path.endswith("-backup-cronjob")]
 
     # Another start finds everything as it should be.
     await server.stop()
     await Server(world, "next").start()
     await asyncio.sleep(60)
     assert world.simulation.writes("next") == []
+
+    # Another image changes each CronJob, and no status.
+    await world.servers[-1].stop()
+    world.settings = replace(world.settings, runner=replace(world.settings.runner, image="another"))
+    await Server(world, "upgraded").start()
+    await asyncio.sleep(60)
+    assert len(world.simulation.writes("upgraded")) == _POLICIES
