@@ -80,6 +80,18 @@ def test_a_new_location_gets_its_first_job() -> None:
     assert (decision.events, decision.after, decision.wake_after) == ((), (), None)
 
 
+def test_it_waits_for_another_location_that_makes_the_same_repository() -> None:
+    location = a_location()
+    state = LocationState(location, (CREDENTIALS,), (), busy=("another-init",))
+    decision = decide(state, RUNNER, BACKOFF, NOW)
+    assert decision.before == ()
+    assert conditions_of(decision)["Ready"][1:] == (
+        "Pending",
+        "waits for Job another-init: one at a time has the repository to itself",
+    )
+    assert decision.wake_after is not None
+
+
 def test_a_missing_secret_is_named_with_what_it_needs() -> None:
     decision = decided(a_location(), secrets=(SecretState("minio-creds", CREDENTIAL_KEYS),))
     message = (

@@ -1,7 +1,7 @@
 """Whose turn it is at a repository: of the Jobs that need it to themselves, one begins after the other ends.
 
 Different reconcilers make them, and the cache hears of a Job a moment after it was made. restic's own lock
-would keep them apart all the same, but a Job that waits for it holds a pod, and may give up.
+would keep most of them apart all the same, but a Job that waits for it holds a pod, and may give up.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,8 @@ from kubedr_server.controllers.decision import Create, Write
 from kubedr_server.kube.cache import Key
 from kubedr_server.kube.resources import JOBS
 
-_EXCLUSIVE: Final = frozenset({Operation.FORGET.value, Operation.PRUNE.value})
-"""What takes the repository's exclusive lock."""
+_EXCLUSIVE: Final = frozenset({Operation.FORGET.value, Operation.PRUNE.value, Operation.INIT.value})
+"""What takes the repository's exclusive lock, and what makes the repository: two at once can spoil it."""
 
 
 class Turns:

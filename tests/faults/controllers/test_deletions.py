@@ -87,6 +87,22 @@ async def test_a_location_of_the_same_name_is_initialised_by_a_job_of_its_own(wo
     assert [owner["uid"] for owner in second["metadata"]["ownerReferences"]] == [location["metadata"]["uid"]]
 
 
+@in_simulation
+async def test_a_location_that_is_deleted_goes_at_once_and_its_repository_stays(
+    world: SimulatedWorld,
+) -> None:
+    await settled(world, backups=2)
+    location = await world.get(BACKUP_LOCATIONS, "minio")
+    assert "finalizers" not in location["metadata"]
+    await world.client.delete(BACKUP_LOCATIONS, NAMESPACE, "minio")
+    await world.goes(BACKUP_LOCATIONS, "minio")
+    await world.becomes(METADATA_BACKUP_POLICIES, "nightly", ready("False", "NotFound"))
+    await asyncio.sleep(3600)
+    assert world.snapshots == {snapshot(1), snapshot(2)}
+    assert len(await world.all(METADATA_BACKUP_RECORDS)) == 2
+    assert await world.jobs(Operation.FORGET) == []
+
+
 @pytest.mark.parametrize("writes", range(5))
 @in_simulation
 async def test_a_finalizer_whose_server_dies_at_each_step(world: SimulatedWorld, writes: int) -> None:
@@ -171,6 +187,27 @@ async def test_a_pruning_and_a_forgetting_that_are_decided_on_at_once_take_turns
     assert together == 1
 
 
+@in_simulation
+async def test_two_locations_of_one_repository_are_initialised_one_after_the_other(
+    world: SimulatedWorld,
+) -> None:
+    await settled(world)
+    first = await world.get(BACKUP_LOCATIONS, "minio")
+    async with world.simulation.store.subscribe("jobs.batch") as changes:
+        for name in ("one", "two"):
+            spec = {**first["spec"], "prefix": "a-new-place"}
+            obj = {"metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
+            await world.client.create(
+                BACKUP_LOCATIONS, {**{key: first[key] for key in ("apiVersion", "kind")}, **obj}
+            )
+        for name in ("one", "two"):
+            await world.becomes(BACKUP_LOCATIONS, name, ready("True"))
+        changes.end()
+        together, operations = await most_together(changes)
+    assert operations == {Operation.INIT.value}
+    assert together == 1
+
+
 async def most_together(changes: Subscription) -> tuple[int, set[str]]:
     """Return how many Jobs that need the repository alone were there at once at the most, and their kinds."""
     running: set[str] = set()
@@ -179,7 +216,7 @@ async def most_together(changes: Subscription) -> tuple[int, set[str]]:
     while (change := await changes.next()) is not None:
         job, name = change.entry.object, change.entry.key.name
         operation = job["metadata"]["labels"][Label.OPERATION.value]
-        if operation not in {Operation.FORGET.value, Operation.PRUNE.value}:
+        if operation not in {Operation.FORGET.value, Operation.PRUNE.value, Operation.INIT.value}:
             continue
         operations.add(operation)
         running.add(name)

@@ -23,6 +23,7 @@ from kubedr_server.kube.resources import JOBS
 from kubedr_server.manifests.jobs import init_job, init_job_name
 from kubedr_server.manifests.settings import RunnerSettings
 
+_TURN_SECONDS: Final = 10.0
 _OF_ONE_REPOSITORY: Final = (
     "snapshots",
     "repository_size",
@@ -83,6 +84,9 @@ def decide(state: LocationState, runner: RunnerSettings, attempts: Backoff, now:
     if last_error:
         doing += f"; the last one failed: {last_error}"
     run = next((known for known in state.runs if known.name == name), None)
+    if run is None and state.busy:
+        message = f"waits for Job {state.busy[0]}: one at a time has the repository to itself"
+        return Decision(status=unready(location, now, Reason.PENDING, message), wake_after=_TURN_SECONDS)
     if run is None:
         create = Create(JOBS, init_job(location, runner, attempt))
         return Decision(

@@ -79,8 +79,12 @@ class LocationReconciler:
             luck=context.rng.random(),
             maintenance=tuple(maintenance_runs),
         )
-        if lack(secrets, location.metadata.namespace) is not None or not initialise.is_initialised(state):
+        if lack(secrets, location.metadata.namespace) is not None:
             return state
+        if not initialise.is_initialised(state):
+            # Another location can name the same repository.
+            taken = await self._turns.taken(repository_url(location.spec), current)
+            return replace(state, busy=() if taken is None else (taken,))
         busy = await self._busy(state)
         state = replace(state, comparison=await self._compare(location, maintenance_runs))
         # Last: a Job that was made a moment ago has its turn.
