@@ -49,18 +49,17 @@ class Selection:
 
 @dataclass(frozen=True)
 class _Watch:
-    """What a watch asks for; `deadline` is a time of the event loop."""
+    """What a watch asks for.
+
+    It begins with what is there where `since` is 0, and with `initial` whatever `since` says. `deadline` is a
+    time of the event loop.
+    """
 
     selection: Selection
     since: int
     initial: bool
     bookmarks: bool
     deadline: float
-
-
-def too_old(asked: int, oldest: int) -> errors.APIError:
-    """Return the 410 that a watch from a forgotten revision ends with."""
-    return errors.expired(f"too old resource version: {asked} ({oldest})")
 
 
 class Reader:
@@ -157,7 +156,8 @@ class Reader:
                 async for line in self._follow(changes, asked, view):
                     yield line
         except CompactedError as error:
-            yield _line("ERROR", encode(too_old(asked.since, error.oldest).status()))
+            gone = errors.expired(f"too old resource version: {asked.since} ({error.oldest})")
+            yield _line("ERROR", encode(gone.status()))
 
     async def _follow(self, changes: Subscription, asked: _Watch, view: View) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
@@ -194,11 +194,8 @@ def _revision(text: str) -> int:
 
 def _check_match(query: Mapping[str, str]) -> None:
     """Refuse a list's `resourceVersionMatch` that makes no sense. Raises APIError(422)."""
-    field, match, revision = (
-        "resourceVersionMatch",
-        query.get("resourceVersionMatch", ""),
-        query.get("resourceVersion"),
-    )
+    field = "resourceVersionMatch"
+    match, revision = query.get(field, ""), query.get("resourceVersion", "")
     if not match:
         return
     if not revision:
