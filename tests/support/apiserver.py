@@ -44,6 +44,8 @@ class ApiServer:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._etcd_port, self._peer_port, port = free_ports(3)
         self.url = f"https://127.0.0.1:{port}"
+        self.etcd_url = f"http://127.0.0.1:{self._etcd_port}"
+        self.peer_url = f"http://127.0.0.1:{self._peer_port}"
         self._port = port
         self.ca_file = folder / "ca.crt"
         self.kubeconfig = folder / "kubeconfig"
@@ -53,7 +55,8 @@ class ApiServer:
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._write_files()
+            if not self.ca_file.exists():  # a server that starts again keeps its files
+                self._write_files()
             self._start_etcd()
             self._start_api_server()
         except BaseException:
