@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from support.admission import policy, resource
+from kubedr_server.admission.judge import ALLOW_DELETE
+from support.admission import location, policy, resource
 from support.admission_cases import CASES
 from support.clusters import Cluster
 
@@ -78,6 +79,38 @@ def test_kubectl_prints_a_refusal_as_the_api_servers_own(cluster: Cluster) -> No
         "'25' is out of range: hour must be between 0 and 23"
     )
     assert 'Warning: spec.destination: BackupLocation "offsite" does not exist yet' in answer.stderr
+
+
+def test_several_mistakes_that_the_schema_does_not_see_are_told_at_once(cluster: Cluster) -> None:
+    kubectl = cluster.new_namespace("admission")
+    wrong = policy("x", schedule="0 0 31 4 *", timeZone="utc", certsDir="/proc", suspend=True)
+    del wrong["metadata"]["namespace"]
+    lines = [line for line in kubectl.refusal(wrong).splitlines() if not line.startswith("Warning:")]
+    never = "is never due: no such day exists in the months it names"
+    assert lines == [
+        'The MetadataBackupPolicy "x" is invalid: ',
+        f'* spec.schedule: Invalid value: "0 0 31 4 *": {never}',
+        '* spec.timeZone: Invalid value: "utc": unknown time zone utc; did you mean UTC?',
+        '* spec.certsDir: Invalid value: "/proc": is /proc, which must not be backed up as files',
+    ]
+
+
+def test_a_location_in_use_is_kept_until_its_annotation_allows_to_delete_it(cluster: Cluster) -> None:
+    kubectl = cluster.new_namespace("admission")
+    objects = [location("offsite"), policy("nightly", suspend=True)]
+    for each in objects:
+        del each["metadata"]["namespace"]
+    kubectl.apply(*objects)
+    for options in ([], ["--dry-run=server"], ["--force"]):
+        answer = kubectl.answer("delete", "backuplocation", "offsite", *options)
+        assert answer.exit_code == 1
+        assert (
+            'backuplocations.kubedr.catalogicsoftware.com "offsite" is forbidden: MetadataBackupPolicies '
+            '"nightly" refer to it: delete them first (or set the annotation '
+            f'{ALLOW_DELETE}: "true")'
+        ) in answer.stderr
+    kubectl("annotate", "backuplocation", "offsite", f"{ALLOW_DELETE}=true")
+    kubectl("delete", "backuplocation", "offsite", "--timeout=60s", seconds=70)
 
 
 def test_what_the_server_stores_has_its_defaults(cluster: Cluster) -> None:
