@@ -9,6 +9,7 @@ import pytest
 
 from kubedr_server.api.conditions import Reason
 from kubedr_server.api.group import API_VERSION, RECORD_FINALIZER
+from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicySpec
 from kubedr_server.contract import Operation
 from kubedr_server.controllers import jobs
 from kubedr_server.controllers.decision import Announcement, Apply, Create, Delete, Merge, Object
@@ -97,27 +98,55 @@ def test_a_policy_as_it_should_be_is_left_alone() -> None:
     assert decided(replace(STATE, policy=policy)).status == policy.status
 
 
-@pytest.mark.parametrize(
-    ("spec", "path"),
-    [
-        ({"schedule": "0 * * * *"}, "spec.schedule"),
-        ({"suspend": True}, "spec.suspend"),
-        ({"timeZone": "Europe/Berlin"}, "spec.timeZone"),
-        ({"etcdEndpoint": "https://10.0.0.1:2379"}, ".env[KUBEDR_ETCD_ENDPOINTS].value"),
-        ({"etcdCreds": "other"}, ".volumes[etcd-credentials].secret.secretName"),
-        ({"options": {"master-node-label-name": "ismaster"}}, ".nodeSelectorTerms"),
-        ({"certsDir": "/etc/kubernetes/pki"}, ".securityContext"),
-        ({"activeDeadlineSeconds": 600}, "spec.jobTemplate.spec.activeDeadlineSeconds"),
-        ({"resources": {"limits": {"memory": "1Gi"}}}, ".resources.limits"),
-        ({"tolerations": []}, ".tolerations"),
-        ({"failedJobsHistoryLimit": 9}, "spec.failedJobsHistoryLimit"),
-    ],
-)
+EVERY_FIELD: list[tuple[dict[str, Any], str]] = [
+    ({"schedule": "0 * * * *"}, "spec.schedule"),
+    ({"spreadMinutes": 59}, "spec.schedule"),
+    ({"startingDeadlineSeconds": 77}, "spec.startingDeadlineSeconds"),
+    ({"staticPodsDir": "/etc/kubernetes/manifests"}, ".securityContext"),
+    ({"kubeconfigs": ["/etc/kubernetes/admin.conf"]}, ".securityContext"),
+    ({"encryptionConfig": "/etc/kubernetes/encryption.yaml"}, ".securityContext"),
+    ({"snapshotFormat": "file"}, ".env[KUBEDR_SNAPSHOT_FORMAT].value"),
+    ({"successfulJobsHistoryLimit": 9}, "spec.successfulJobsHistoryLimit"),
+    ({"suspend": True}, "spec.suspend"),
+    ({"timeZone": "Europe/Berlin"}, "spec.timeZone"),
+    ({"etcdEndpoint": "https://10.0.0.1:2379"}, ".env[KUBEDR_ETCD_ENDPOINTS].value"),
+    ({"etcdCreds": "other"}, ".volumes[etcd-credentials].secret.secretName"),
+    ({"options": {"master-node-label-name": "ismaster"}}, ".nodeSelectorTerms"),
+    ({"certsDir": "/etc/kubernetes/pki"}, ".securityContext"),
+    ({"activeDeadlineSeconds": 600}, "spec.jobTemplate.spec.activeDeadlineSeconds"),
+    ({"resources": {"limits": {"memory": "1Gi"}}}, ".resources.limits"),
+    ({"tolerations": []}, ".tolerations"),
+    ({"failedJobsHistoryLimit": 9}, "spec.failedJobsHistoryLimit"),
+]
+
+
+@pytest.mark.parametrize(("spec", "path"), EVERY_FIELD)
 def test_every_field_of_the_spec_reaches_the_cronjob(spec: dict[str, Any], path: str) -> None:
     policy = a_policy(**spec)
     wanted = backup_cronjob(policy, READY_LOCATION, RUNNER)
     assert path in (difference(live_cronjob(), wanted) or "")
     assert decided(replace(STATE, policy=policy)).before == (Apply(CRONJOBS, wanted),)
+
+
+def test_a_field_that_does_not_reach_the_cronjob_is_one_that_concerns_no_run() -> None:
+    reaching = {name for spec, _ in EVERY_FIELD for name in spec} | {"destination"}
+    fields = {field.alias or name for name, field in MetadataBackupPolicySpec.model_fields.items()}
+    others = {
+        "retainNumBackups",
+        "retainHourly",
+        "retainDaily",
+        "retainWeekly",
+        "retainMonthly",
+        "drillSchedule",
+    }
+    assert fields - reaching == others
+
+
+def test_another_destination_reaches_the_cronjob() -> None:
+    other = a_location("second", bucketName="other", status=READY_LOCATION.status.to_wire())
+    wanted = backup_cronjob(a_policy(destination="second"), other, RUNNER)
+    state = replace(STATE, policy=a_policy(destination="second"), location=other)
+    assert decided(state).before == (Apply(CRONJOBS, wanted),)
 
 
 def test_an_edited_cronjob_is_repaired() -> None:
