@@ -103,10 +103,10 @@ another image for backups, so that each CronJob changes.
 The API server. It has one core, and both processes wait for it: a server-side apply of a CronJob and a
 change of a policy's status cost it several milliseconds each, more than they cost who asks. KubeDR asks for
 these two things a policy and nothing else; kopf also notes on each policy what it has seen. So the ratio of
-the times cannot be much better than that of the writes, two to three, whatever the code of either does:
-half of kopf's time is out of reach while both make the same CronJob and the same number of statuses.
+the times cannot be much better than that of the writes: half of kopf's time is out of reach where it
+writes three times a policy. It writes more often when there are many.
 
-A POST makes a CronJob for two thirds of what an apply costs the API server. But its fields are then owned
+A POST makes a CronJob for two thirds of what an apply costs a kube-apiserver. But its fields are then owned
 by an `Update`, and by an `Apply` as well from the first change on: what a later version leaves out would
 stay for ever, unless each CronJob's managedFields were rewritten first, with one more write.
 
@@ -228,7 +228,7 @@ def _machine(figures: Figures) -> str:
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, {packages}, "
         f"Linux {platform.release().split('-')[0]}, {os.cpu_count()} cores; what is measured {cores}, "
-        f"at {priority} priority; up to {rounds} rounds. The load average at the end, this run included, was "
+        f"at {priority} priority; rounds: {rounds}. The load average at the end, this run included, was "
         f"{os.getloadavg()[0]:.0f}: well above {os.cpu_count()}, other programs took their share and times "
         "are worth little."
     )
