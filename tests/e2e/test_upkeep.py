@@ -31,11 +31,9 @@ def test_a_lost_record_comes_back_from_the_repository_that_is_checked_and_pruned
     kubectl.apply(protected.backup_location())
     location = kubectl.until("backuplocation", "location", _says("Checked", "False"), seconds=100)
     assert condition(location, "Checked")["reason"] == "RepositoryDamaged"
-    assert "CheckFailed" in kubectl.events("BackupLocation", "location")
     kubectl.until("metadatabackuprecord", name, _says("SnapshotAvailable", "Unknown"), seconds=100)
     protected.put(pack, content)
     kubectl.until("metadatabackuprecord", name, _says("SnapshotAvailable", "True"), seconds=100)
-    assert "CheckSucceeded" in kubectl.events("BackupLocation", "location")
 
     kubectl("patch", "metadatabackuprecord", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     kubectl("delete", "metadatabackuprecord", name)
@@ -52,6 +50,7 @@ def test_a_lost_record_comes_back_from_the_repository_that_is_checked_and_pruned
     protected.location = {"suspendMaintenance": True}
     kubectl.apply(protected.backup_location())
     assert [condition(location, each)["status"] for each in ("Healthy", "Checked", "Pruned")] == ["True"] * 3
+    assert {"CheckFailed", "CheckSucceeded"} <= kubectl.events("BackupLocation", "location").keys()
     assert location["status"]["snapshots"] == 1
     assert location["status"]["repositorySize"] > 0
 
