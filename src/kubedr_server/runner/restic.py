@@ -32,9 +32,6 @@ LOCK_PATIENCE = "2m"
 _MAX_LIST_BYTES = 128 * 1024 * 1024
 """For the list of snapshots, which is one piece: there can be tens of thousands, of 1 to 2 KB."""
 
-_READ_CONCURRENCY = 8
-"""Most files are small: a fifth of the time, beside the two that restic reads at once if nothing is said."""
-
 _INCOMPLETE = 3
 _SNAPSHOTS = TypeAdapter(list[Snapshot] | None)
 
@@ -98,7 +95,6 @@ class Restic(ResticCall):
                 f"--host={host}",
                 # The paths in scratch differ from run to run: the host is enough to find the last snapshot.
                 "--group-by=host",
-                f"--read-concurrency={_READ_CONCURRENCY}",
                 # Only for the percentage in the progress, which is known without walking the files twice.
                 "--no-scan",
                 f"--exclude-file={gate.path}",
