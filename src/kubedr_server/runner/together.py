@@ -33,4 +33,6 @@ async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs)
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait({running})
+        # Whatever it was, it does not matter any more, and is not told as an error that nobody looked at.
+        running.exception()
         raise

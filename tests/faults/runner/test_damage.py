@@ -20,30 +20,29 @@ def assert_refused(pod: LocalPod, path: str, reason: Reason, words: str) -> str:
     ended = pod.here(Operation.BACKUP, {"PATH": path})
     assert ended.result.reason is reason, ended.log
     assert ended.exit_code == EXIT_CODES[reason]
-    assert words.lower() in ended.result.message.lower()
+    assert words.lower() in ended.result.message.lower(), ended.log
     assert not list(Path(pod.settings[Env.REPOSITORY], "snapshots").iterdir())
     assert list(pod.scratch.iterdir()) == []
     return ended.result.message
 
 
 @pytest.mark.parametrize(
-    ("script", "words"),
+    "script",
     [
-        pytest.param("printf x | dd of=$file bs=1 seek=9000 conv=notrunc", "SHA-256", id="a byte flipped"),
-        pytest.param("truncate --size=-512 $file", "SHA-256", id="a block cut"),
-        pytest.param("truncate --size=-100 $file", "not whole pages", id="cut anywhere"),
+        pytest.param("printf x | dd of=$file bs=1 seek=9000 conv=notrunc", id="a byte flipped"),
+        pytest.param("truncate --size=-512 $file", id="a block cut"),
+        pytest.param("truncate --size=-100 $file", id="cut anywhere"),
     ],
 )
-def test_a_snapshot_damaged_on_its_way_is_refused(
-    pod: LocalPod, tmp_path: Path, script: str, words: str
-) -> None:
+def test_a_snapshot_damaged_on_its_way_is_refused(pod: LocalPod, tmp_path: Path, script: str) -> None:
     path = wrapped(
         tmp_path / "programs",
         "etcdctl",
         f'real "$@"; code=$?; for file; do :; done\n'
         f'case "$*" in *"snapshot save"*) {script} 2>/dev/null;; esac; exit $code',
     )
-    assert_refused(pod, path, Reason.SNAPSHOT_CORRUPT, words)
+    # Its checks run at the same time: which of them is the first to find it is open.
+    assert_refused(pod, path, Reason.SNAPSHOT_CORRUPT, "The etcd snapshot is damaged: ")
 
 
 @pytest.mark.parametrize(
