@@ -70,7 +70,7 @@ def list_command(
         click.echo(f"{listing.older} older ones are not shown", err=True)
 
 
-@recover.command("fetch")
+@recover.command("fetch", short_help="Restore the files of one backup, and prove them.")
 @click.argument("snapshot_id", metavar="SNAPSHOT-ID")
 @repository_options
 @click.option(
