@@ -29,6 +29,7 @@ def definition(kind: Kind) -> dict[str, Any]:
                 "categories": [CATEGORY],
             },
             "scope": "Namespaced",
+            # The default; said, because the definitions of KubeDR's first releases (v1beta1) may hold `true`.
             "preserveUnknownFields": False,
             "versions": [
                 {
