@@ -72,8 +72,8 @@ class _Rule:
 
 _TOGETHER: Final = _Rule(1024, MAX_SEGMENT_SIZE)
 _PODS: Final = _Rule(2, 4 << 10)
-_EVENTS: Final = _Rule(32, 64 << 10)
-_CONFIGURATION: Final = _Rule(16, 32 << 10)
+_EVENTS: Final = _Rule(16, 32 << 10)
+_CONFIGURATION: Final = _Rule(16, 8 << 10)
 _OTHER: Final = _Rule(2, 8 << 10)
 
 
