@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from kubedr_server.cli.recover import fetched_text, is_open_to_others, recover
 from kubedr_server.cli.recover_members import read_members
 from kubedr_server.contract import Env, Operation, RestoreResult
+from kubedr_server.runner.restore_commands import UNKNOWN
 from support.etcd import EtcdServer
 from support.ports import free_port
 from support.runner import PASSWORD, Ended, RunnerPod, program_path
@@ -130,6 +131,16 @@ def test_a_backup_is_fetched_and_proven_and_the_next_step_works(
     assert f"default={repository.etcd.peer_url}" in argv
     subprocess.run([str(program("etcdutl")), *argv[1:]], check=True, capture_output=True, timeout=60)
     assert (data / "member").is_dir()
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "7"])
+def test_where_the_members_cannot_be_read_there_is_a_word_to_replace(
+    tmp_path: Path, content: str | None
+) -> None:
+    (tmp_path / "recovery").mkdir()
+    if content is not None:
+        (tmp_path / "recovery" / "members.json").write_text(content)
+    assert read_members(tmp_path) == [UNKNOWN]
 
 
 @pytest.mark.parametrize(("mode", "expected"), [(0o700, False), (0o750, True), (0o711, True)])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kubedr_server.cli.recover_members import DATA_DIRECTORY, Member, restore_commands
+from kubedr_server.runner.restore_commands import DATA_DIRECTORY, Member, restore_commands
 from kubedr_server.contract import Env, Operation
 from support.apiserver import ApiServer, assets
 from support.etcd import EtcdServer, etcd_cluster

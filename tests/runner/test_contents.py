@@ -96,9 +96,9 @@ def test_all_that_a_policy_names_comes_back_and_can_be_put_together_without_this
     assert [each["name"] for each in json.loads((plain / "recovery" / "members.json").read_text())] == [
         "default"
     ]
-    assert "python3 -I recovery/rebuild.py etcd-segments etcd-snapshot.db" in (
-        (plain / "recovery" / "README.txt").read_text()
-    )
+    readme = (plain / "recovery" / "README.txt").read_text()
+    assert "python3 -I recovery/rebuild.py etcd-segments etcd-snapshot.db" in readme
+    assert "--initial-cluster default=http" in readme
 
     by_kubedr = node.restored(backup.snapshot_id, "by-kubedr")
     assert (by_kubedr / "etcd-snapshot.db").read_bytes() == (plain / "etcd-snapshot.db").read_bytes()

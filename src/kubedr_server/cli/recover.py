@@ -16,10 +16,11 @@ import click
 from kubedr_server.cli import recover_run
 from kubedr_server.cli.recover_access import Access, repository_options
 from kubedr_server.cli.recover_list import Choice, Listing, look, plain, table
-from kubedr_server.cli.recover_members import Member, read_members, restore_commands
+from kubedr_server.cli.recover_members import read_members
 from kubedr_server.contract import SNAPSHOT_FILE, RestoreResult
 from kubedr_server.runner.log import one_line, size
 from kubedr_server.runner.restore import restore
+from kubedr_server.runner.restore_commands import Member, restore_commands
 from kubedr_server.runner.run import Run
 from kubedr_server.runner.settings import RepositorySettings, RestoreSettings, RunSettings
 

@@ -17,6 +17,7 @@ from kubedr_server.runner.etcd import Chosen, KeyHash
 from kubedr_server.runner.programs import Program
 from kubedr_server.runner.proof import Proof
 from kubedr_server.runner.recovery_readme import readme
+from kubedr_server.runner.restore_commands import members_of, restore_commands
 from kubedr_server.snapshot.objects import Inventory
 
 README: Final = "README.txt"
@@ -27,6 +28,7 @@ ARGUMENTS: Final = "arguments.json"
 DIGESTS: Final = "SHA256SUMS"
 
 _CHUNK: Final = 1024 * 1024
+_TOKEN: Final = "restored-1"  # noqa: S105 - a name for etcd's cluster, no secret
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ def write(staging: Path, facts: Facts, files: Iterable[str], extra: Mapping[str,
     `files` are the paths of those files, already below `staging`, whose digests are recorded; `extra` are
     further files of the folder, by name.
     """
+    members = _members(facts.chosen)
+    commands = restore_commands(Path(SNAPSHOT_FILE), _TOKEN, members_of(members))
     contents: dict[str, bytes] = {
-        README: readme(facts.snapshot_format).encode(),
+        README: readme(facts.snapshot_format, commands).encode(),
         BACKUP: _json(backup_document(facts)),
-        MEMBERS: _json(_members(facts.chosen)),
+        MEMBERS: _json(members),
         VERSIONS: _json(_versions(facts)),
         **extra,
     }

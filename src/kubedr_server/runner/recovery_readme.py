@@ -1,5 +1,7 @@
 """The README in each backup: how a person gets everything back with nothing but what lies beside it."""
 
+from collections.abc import Iterable
+from textwrap import indent
 from typing import Final
 
 _HEAD: Final = """\
@@ -49,19 +51,13 @@ _STEPS: Final = """\
 
 {ETCD}. Make etcd's data directory
 
-   As root, on a control-plane node, to which this directory was copied. Names and peer URLs are in
-   recovery/members.json. One member:
-
-     etcdutl snapshot restore etcd-snapshot.db --data-dir /var/lib/etcd-restored \\
-       --name NAME --initial-advertise-peer-urls PEER-URL \\
-       --initial-cluster NAME=PEER-URL --initial-cluster-token restored-1 \\
-       --bump-revision 1000000000 --mark-compacted
-
-   Several members: the same file, --initial-cluster (NAME=PEER-URL,NAME=PEER-URL,...) and token on each of
-   them, with its own --name and --initial-advertise-peer-urls. The token has to be one that this cluster
-   never had: else the new members can have the ids of the old ones, and old ones that still run would mix
-   with them. The last two options make the clients of the old cluster list anew; an etcdutl older than 3.5.10
-   does not know them. Use an etcdutl of the minor release of etcd in versions.json.
+   As root, on each control-plane node that had an etcd and to which this directory was copied. Where a name or
+   an address is another now, put the new one, in each of the commands:
+{COMMANDS}
+   The token has to be one that this cluster never had: "restored-2" at the next try. Else the new members can
+   have the ids of the old ones, and old ones that still run would mix with them. The last two options make the
+   clients of the old cluster list anew; an etcdutl older than 3.5.10 does not know them. Use an etcdutl of the
+   minor release of etcd in versions.json.
 
 {NODE}. Put the node's files back
 
@@ -98,8 +94,8 @@ _STEPS: Final = """\
 """
 
 
-def readme(snapshot_format: str) -> str:
-    """Return the text for a backup in a format."""
+def readme(snapshot_format: str, commands: Iterable[tuple[str, str]]) -> str:
+    """Return the text for a backup in a format, with each member's name and `restore_commands`."""
     segments = snapshot_format == "segments"
     first = 2 if segments else 1
     numbers = dict(zip(("CHECK", "ETCD", "NODE", "START"), range(first, first + 4), strict=True))
@@ -109,4 +105,5 @@ def readme(snapshot_format: str) -> str:
         if segments
         else "",
     )
-    return head + (_REBUILD if segments else "") + _STEPS.format(**numbers)
+    listed = "".join(f"\n     # {name}\n{indent(command, '     ')}\n" for name, command in commands)
+    return head + (_REBUILD if segments else "") + _STEPS.format(COMMANDS=listed, **numbers)

@@ -1,12 +1,12 @@
 """The command that makes each member's data directory, from what a backup says of the members."""
 
-import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kubedr_server.cli.recover_members import UNKNOWN, Member, read_members, restore_commands
+from kubedr_server.runner.restore_commands import UNKNOWN, Member, members_of, restore_commands
 
 SNAPSHOT = Path("/restore/etcd-snapshot.db")
 
@@ -44,20 +44,11 @@ def test_a_name_from_the_repository_runs_nothing() -> None:
     assert "x ; reboot #" in words_of(command)
 
 
-@pytest.mark.parametrize(
-    "content", [None, "", "null", "[]", "[{}]", '[{"name": "", "peerURLs": ["http://x:1"]}]']
-)
-def test_where_the_backup_does_not_say_it_there_is_a_word_to_replace(
-    tmp_path: Path, content: str | None
-) -> None:
-    (tmp_path / "recovery").mkdir()
-    if content is not None:
-        (tmp_path / "recovery" / "members.json").write_text(content)
-    assert read_members(tmp_path) == [UNKNOWN]
+@pytest.mark.parametrize("listed", [None, 7, [], [{}], [{"name": "", "peerURLs": ["http://x:1"]}]])
+def test_where_the_backup_does_not_say_it_there_is_a_word_to_replace(listed: Any) -> None:
+    assert members_of(listed) == [UNKNOWN]
 
 
-def test_a_member_that_never_started_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "recovery").mkdir()
+def test_a_member_that_never_started_is_left_out() -> None:
     listed = [{"name": "a", "peerURLs": ["http://x:1"]}, {"name": "", "peerURLs": ["http://y:2"]}]
-    (tmp_path / "recovery" / "members.json").write_text(json.dumps(listed))
-    assert read_members(tmp_path) == [Member("a", ("http://x:1",))]
+    assert members_of(listed) == [Member("a", ("http://x:1",))]
