@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kubedr_server.runner.restore_commands import DATA_DIRECTORY, Member, restore_commands
 from kubedr_server.contract import Env, Operation
+from kubedr_server.runner.restore_commands import DATA_DIRECTORY, Member, restore_commands
 from support.apiserver import ApiServer, assets
 from support.etcd import EtcdServer, etcd_cluster
 from support.kubectl import Kubectl

@@ -28,7 +28,7 @@ ARGUMENTS: Final = "arguments.json"
 DIGESTS: Final = "SHA256SUMS"
 
 _CHUNK: Final = 1024 * 1024
-_TOKEN: Final = "restored-1"  # noqa: S105 - a name for etcd's cluster, no secret
+_TOKEN: Final = "restored-1"
 
 
 @dataclass(frozen=True)

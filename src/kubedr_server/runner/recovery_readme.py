@@ -51,13 +51,13 @@ _STEPS: Final = """\
 
 {ETCD}. Make etcd's data directory
 
-   As root, on each control-plane node that had an etcd and to which this directory was copied. Where a name or
-   an address is another now, put the new one, in each of the commands:
+   As root, on each control-plane node that had an etcd, and to which this directory was copied. Where a name
+   or an address is another now, put the new one, in each of the commands:
 {COMMANDS}
-   The token has to be one that this cluster never had: "restored-2" at the next try. Else the new members can
-   have the ids of the old ones, and old ones that still run would mix with them. The last two options make the
-   clients of the old cluster list anew; an etcdutl older than 3.5.10 does not know them. Use an etcdutl of the
-   minor release of etcd in versions.json.
+   The token has to be one that this cluster never had: "restored-2" at the next try. Else the new members
+   can have the ids of the old ones, and old ones that still run would mix with them. The last two options
+   make the clients of the old cluster list anew; an etcdutl older than 3.5.10 does not know them. Use an
+   etcdutl of the minor release of etcd in versions.json.
 
 {NODE}. Put the node's files back
 
