@@ -52,8 +52,8 @@ def write_segments(snapshot: Path, directory: Path, *, progress: Progress | None
     """Write a snapshot file as segments into `directory`, which must be empty or not exist.
 
     The file ends with its SHA-256 trailer, which is not compared here, and is not changed. Blocks; memory is
-    flat. Raises SnapshotError if the file is
-    no snapshot or is corrupt, OSError if the directory cannot be written.
+    flat. Raises SnapshotError if the file is no snapshot or is corrupt, OSError if the directory cannot be
+    written.
     """
     size = snapshot.stat().st_size
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
