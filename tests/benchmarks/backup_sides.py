@@ -88,14 +88,14 @@ class Ours:
         return Taken(seconds, cpu_seconds, self._bucket.growth())
 
     def _run(self) -> None:
-        ended = self._pod.start(Operation.BACKUP).end(_DEADLINE_SECONDS)
+        with self._pod.start(Operation.BACKUP) as running:
+            ended = running.end(_DEADLINE_SECONDS)
         assert ended.exit_code == 0, ended.log
         self.log = ended.log
 
     def memory(self) -> Memory:
         """Run a backup, and look at the memory of all its processes."""
-        running = self._pod.start(Operation.BACKUP)
-        with watch(running.process.pid) as memory:
+        with self._pod.start(Operation.BACKUP) as running, watch(running.process.pid) as memory:
             ended = running.end(_DEADLINE_SECONDS)
         assert ended.exit_code == 0, ended.log
         return memory

@@ -4,6 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,10 @@ def slow_pod(
     return pod
 
 
-def wait_for_lock(pod: RunnerPod) -> None:
-    """Wait until restic has its lock: it is at work then."""
+def wait_for_lock(pod: RunnerPod, before: AbstractSet[str] = frozenset()) -> None:
+    """Wait until restic has a lock that was not there before: it is at work then."""
     end = time.monotonic() + 60
-    while not pod.locks():
+    while set(pod.locks()) <= before:
         assert time.monotonic() < end, "restic took no lock"
         time.sleep(0.05)
 
@@ -51,10 +52,10 @@ def stored_by(pod: RunnerPod, run: Mapping[str, str | None]) -> list[str]:
 
 def test_a_backup_that_is_killed_while_storing_leaves_the_repository_usable(slow_pod: RunnerPod) -> None:
     run: dict[str, str | None] = {Env.RUN_ID: "00000000-killed"}
-    running = slow_pod.start(Operation.BACKUP, run)
-    running.wait_for("Storing in the repository")
-    wait_for_lock(slow_pod)
-    running.kill_all()
+    with slow_pod.start(Operation.BACKUP, run) as running:
+        running.wait_for("Storing in the repository")
+        wait_for_lock(slow_pod)
+        running.kill_all()
     assert slow_pod.locks(), "it was not killed in the middle"
     assert stored_by(slow_pod, run) == []
 
@@ -67,15 +68,12 @@ def test_a_backup_that_is_killed_while_storing_leaves_the_repository_usable(slow
 
 
 def test_a_stopped_backup_removes_its_lock_and_its_files_and_says_so(slow_pod: RunnerPod) -> None:
-    running = slow_pod.start(Operation.BACKUP)
-    running.wait_for("Storing in the repository")
     before = set(slow_pod.locks())
-    end = time.monotonic() + 60
-    while set(slow_pod.locks()) <= before:
-        assert time.monotonic() < end, "restic took no lock"
-        time.sleep(0.05)
-    running.process.terminate()
-    ended = running.end()
+    with slow_pod.start(Operation.BACKUP) as running:
+        running.wait_for("Storing in the repository")
+        wait_for_lock(slow_pod, before)
+        running.process.terminate()
+        ended = running.end()
     assert ended.result.reason is Reason.CANCELLED
     assert ended.exit_code == EXIT_CODES[Reason.CANCELLED]
     assert ended.result.message == "The run was stopped by SIGTERM before it was done."
@@ -147,13 +145,13 @@ def test_a_restore_that_is_killed_leaves_nothing_that_looks_whole_and_can_be_tri
     snapshot: dict[str, str | None] = {Env.SNAPSHOT_ID: backup.snapshot_id}
     # Killed when the files are there, and the snapshot is about to be proven.
     path = wrapped(tmp_path / "programs", "etcdutl", 'case "$*" in *status*) sleep 60;; esac; real "$@"')
-    running = local_pod.start(Operation.RESTORE, {**snapshot, "PATH": path})
     partial = local_pod.target / ".kubedr-restore-partial" / "files" / "etcd-snapshot.db"
     end = time.monotonic() + 60
-    while not partial.exists():
-        assert time.monotonic() < end, "nothing was restored"
-        time.sleep(0.05)
-    running.kill_all()
+    with local_pod.start(Operation.RESTORE, {**snapshot, "PATH": path}) as running:
+        while not partial.exists():
+            assert time.monotonic() < end, "nothing was restored"
+            time.sleep(0.05)
+        running.kill_all()
     assert [path.name for path in local_pod.target.iterdir()] == [".kubedr-restore-partial"]
     (local_pod.target / "lost+found").mkdir()
 

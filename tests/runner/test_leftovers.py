@@ -46,10 +46,10 @@ async def test_a_key_that_is_young_may_be_anothers_work_and_is_waited_for(pod: R
     config = pod.s3.get_object(pod.bucket, f"{pod.prefix}/config")
     pod.s3.delete_object(pod.bucket, f"{pod.prefix}/config")
     keys = pod.s3.objects(pod.bucket)
-    running = pod.start(Operation.INIT)
-    running.wait_for("waiting in case another initialisation is under way")
-    pod.s3.put_object(pod.bucket, f"{pod.prefix}/config", config)
-    assert "was there already" in running.end().result.message
+    with pod.start(Operation.INIT) as running:
+        running.wait_for("waiting in case another initialisation is under way")
+        pod.s3.put_object(pod.bucket, f"{pod.prefix}/config", config)
+        assert "was there already" in running.end().result.message
     assert keys[0] in pod.s3.objects(pod.bucket)
 
 
@@ -59,9 +59,9 @@ def test_an_init_that_is_killed_at_any_moment_leaves_a_place_that_a_later_one_ca
 ) -> None:
     for number, words in enumerate(("Asking the storage", "Making the repository")):
         pod = RunnerPod(tmp_path / str(number), s3_server, etcd_server, f"bucket-{uuid.uuid4().hex[:12]}")
-        running = pod.start(Operation.INIT)
-        running.wait_for(words)
-        running.kill_all()
+        with pod.start(Operation.INIT) as running:
+            running.wait_for(words)
+            running.kill_all()
         pod.done(Operation.INIT)
 
 

@@ -120,6 +120,6 @@ def test_forgetting_removes_that_snapshot_only_and_twice_is_a_success(
 
 
 def test_without_a_result_path_the_result_goes_to_standard_output(shared_pod: RunnerPod) -> None:
-    running = shared_pod.start(Operation.INIT, {Env.RESULT_PATH: None})
-    stdout, _ = running.process.communicate(timeout=60)
+    with shared_pod.start(Operation.INIT, {Env.RESULT_PATH: None}) as running:
+        stdout, _ = running.process.communicate(timeout=60)
     assert json.loads(stdout)["outcome"] == "Succeeded"

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kubedr_server.contract import Env, Operation, RunResult
 from support.etcd import EtcdServer
@@ -44,13 +44,21 @@ class Ended:
 
 
 class RunningRunner:
-    """A runner that is at work, in a process group of its own."""
+    """A runner that is at work, in a process group of its own, until the `with` block ends."""
 
     def __init__(self, process: "subprocess.Popen[str]", result_path: Path) -> None:
         self.process = process
         self._result_path = result_path
         self._started = time.monotonic()
         self._log = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Only a test that fails leaves it at work.
+        if self.process.poll() is None:
+            self.kill_all()
 
     def wait_for(self, words: str, seconds: float = 120) -> None:
         """Wait until the log has a line with these words."""
@@ -143,7 +151,7 @@ class RunnerPod:
             self.s3.put_object(self.bucket, f"{self.prefix}/{name}", content)
 
     def start(self, operation: Operation, changes: Mapping[str, str | None] | None = None) -> RunningRunner:
-        """Start an operation; `changes` override settings (None removes one)."""
+        """Start an operation, for a `with` block; `changes` override settings (None removes one)."""
         run_id = str(uuid.uuid4())
         result_path = self.directory / f"result-{run_id}"
         environment = {
@@ -165,7 +173,8 @@ class RunnerPod:
 
     def run(self, operation: Operation, changes: Mapping[str, str | None] | None = None) -> Ended:
         """Run an operation to its end."""
-        return self.start(operation, changes).end()
+        with self.start(operation, changes) as running:
+            return running.end()
 
     def done(self, operation: Operation, changes: Mapping[str, str | None] | None = None) -> Ended:
         """Run an operation that has to succeed."""

@@ -29,9 +29,9 @@ def test_a_backup_killed_at_any_step_is_made_or_found_by_its_next_try(pod: Local
     for step, (name, call, script) in STEPS.items():
         path = wrapped(tmp_path / step, name, f'case " $* " in {call}) {script}; sleep 60;; esac\nreal "$@"')
         run: dict[str, str | None] = {Env.RUN_ID: f"killed-at-{step}"}
-        killed = pod.start(Operation.BACKUP, {**run, "PATH": path})
-        # The script kills the runner and all its programs at once, as a power cut does.
-        _, log = killed.process.communicate(timeout=120)
+        with pod.start(Operation.BACKUP, {**run, "PATH": path}) as killed:
+            # The script kills the runner and all its programs at once, as a power cut does.
+            _, log = killed.process.communicate(timeout=120)
         assert killed.process.returncode == -9, f"not killed at {step}:\n{log}"
         again = pod.done_here(Operation.BACKUP, run)
         found = again.result.message.startswith("Found the snapshot that this run had already stored")
