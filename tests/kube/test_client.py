@@ -104,7 +104,7 @@ async def test_a_watch_tells_what_happened_since_the_list(client: Client, namesp
         namespace,
         resource_version=before.resource_version,
         label_selector="app=test",
-        timeout_seconds=20,
+        timeout_seconds=300,
     )
     async with aclosing(watch):
         async for event in watch:
@@ -124,7 +124,7 @@ async def test_a_watch_ends_when_the_server_was_asked_to_end_it(client: Client, 
         label_selector="app=x",
         timeout_seconds=1,
     )
-    async with aclosing(watch), asyncio.timeout(10):
+    async with aclosing(watch), asyncio.timeout(60):
         assert [event async for event in watch if event.type != "BOOKMARK"] == []
 
 

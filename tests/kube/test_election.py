@@ -9,16 +9,49 @@ from kubedr_server.kube import errors
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.election import ElectionSettings, LeaderElector, LeadershipLost
 from kubedr_server.kube.resources import CONFIGMAPS, LEASES
+from support.eventually import eventually
 from support.fake_api import FakeApi
 
-QUICK = ElectionSettings(lease_duration=1.0, renew_deadline=0.6, retry_period=0.1)
+SECONDS = 60
+"""How long is waited for what takes milliseconds."""
+
+LASTING = ElectionSettings(lease_duration=600, renew_deadline=400, retry_period=60)
+"""A machine that stands still for some seconds loses no lease of these."""
+
+
+class Time:
+    """A clock that nothing but sleeping moves, and that at once. After `sleeps` of them nobody wakes."""
+
+    def __init__(self, sleeps: int = 1000) -> None:
+        self.now = 0.0
+        self.sleeps = sleeps
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.sleeps -= 1
+        if self.sleeps <= 0:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+
+
+async def soon(_seconds: float) -> None:
+    """Sleep for less than is asked for."""
+    await asyncio.sleep(0.02)
 
 
 class Candidate:
-    """A server that wants to lead; it counts how long it did."""
+    """A server that wants to lead; it knows when it began to and ended. Its time is real unless given."""
 
     def __init__(
-        self, client: Client, namespace: str, identity: str, settings: ElectionSettings = QUICK
+        self,
+        client: Client,
+        namespace: str,
+        identity: str,
+        settings: ElectionSettings = LASTING,
+        time: Time | None = None,
     ) -> None:
         self.ahead = 0.0  # seconds by which this process's clock jumped, as after a pause
         self.elector = LeaderElector(
@@ -28,7 +61,8 @@ class Candidate:
             identity,
             settings=settings,
             rng=random.Random(identity),
-            clock=lambda: asyncio.get_running_loop().time() + self.ahead,
+            clock=time or (lambda: asyncio.get_running_loop().time() + self.ahead),
+            sleep=time.sleep if time else soon,
         )
         self.lead_began = asyncio.Event()
         self.lead_ended = asyncio.Event()
@@ -41,6 +75,16 @@ class Candidate:
             await asyncio.Event().wait()
         finally:
             self.lead_ended.set()
+
+    async def leads(self) -> None:
+        """Wait until it leads."""
+        await asyncio.wait_for(self.lead_began.wait(), SECONDS)
+
+    async def loses(self) -> None:
+        """Wait until it has lost the lease."""
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(self.task, SECONDS)
+        assert self.lead_ended.is_set()
 
     async def stop(self) -> None:
         self.task.cancel()
@@ -65,9 +109,8 @@ async def holder(client: Client, namespace: str) -> str:
 @pytest.mark.cluster
 async def test_one_of_several_leads_and_the_lease_names_it(client: Client, namespace: str) -> None:
     async with candidates(client, namespace, "one", "two", "three") as all_of_them:
-        for _ in range(20):
-            assert sum(candidate.elector.leading for candidate in all_of_them) <= 1
-            await asyncio.sleep(0.05)
+        # Whoever knows of a leader has asked for the lease, and was late.
+        await eventually(lambda: all(candidate.elector.leader for candidate in all_of_them))
         [leader] = [candidate for candidate in all_of_them if candidate.elector.leading]
         assert await holder(client, namespace) == leader.elector.identity
         assert all(candidate.elector.leader == leader.elector.identity for candidate in all_of_them)
@@ -77,19 +120,17 @@ async def test_one_of_several_leads_and_the_lease_names_it(client: Client, names
 async def test_a_leader_that_stops_gives_the_lease_up_and_the_next_need_not_wait(
     client: Client, namespace: str
 ) -> None:
-    slow = ElectionSettings(lease_duration=60, renew_deadline=40, retry_period=0.1)
-    first = Candidate(client, namespace, "first", slow)
-    await asyncio.wait_for(first.lead_began.wait(), 10)
-    second = Candidate(client, namespace, "second", slow)
-    await asyncio.sleep(0.3)
-    assert not second.elector.leading
-    await first.stop()
-    assert first.lead_ended.is_set()
-    assert await holder(client, namespace) in {"", "second"}
-    await asyncio.wait_for(second.lead_began.wait(), 10)
-    lease = await client.get(LEASES, namespace, "kubedr")
-    assert lease["spec"]["leaseTransitions"] >= 1
-    await second.stop()
+    async with candidates(client, namespace, "first") as [first]:
+        await first.leads()
+        async with candidates(client, namespace, "second") as [second]:
+            await eventually(lambda: second.elector.leader == "first")
+            assert not second.elector.leading
+            await first.stop()
+            assert first.lead_ended.is_set()
+            assert await holder(client, namespace) in {"", "second"}
+            await second.leads()
+            lease = await client.get(LEASES, namespace, "kubedr")
+            assert lease["spec"]["leaseTransitions"] >= 1
     assert await holder(client, namespace) == ""
 
 
@@ -115,7 +156,7 @@ async def test_a_lease_that_nobody_renews_is_taken_over_after_its_duration(
     )
     began = asyncio.get_running_loop().time()
     async with candidates(client, namespace, "alive") as [alive]:
-        await asyncio.wait_for(alive.lead_began.wait(), 10)
+        await alive.leads()
         assert asyncio.get_running_loop().time() - began >= 1.0
         lease = await client.get(LEASES, namespace, "kubedr")
         assert lease["spec"]["leaseTransitions"] == 4
@@ -125,15 +166,11 @@ async def test_a_lease_that_nobody_renews_is_taken_over_after_its_duration(
 async def test_a_leader_that_cannot_renew_stops_before_its_lease_expires(
     fake: FakeApi, fake_client: Client
 ) -> None:
-    leader = Candidate(fake_client, "ns", "one")
-    await asyncio.wait_for(leader.lead_began.wait(), 10)
-    began = asyncio.get_running_loop().time()
     fake.fail("PUT", "leases", 500, "InternalError", times=1000)
-    fake.fail("GET", "leases", 500, "InternalError", times=1000)
-    with pytest.raises(LeadershipLost):
-        await asyncio.wait_for(leader.task, 10)
-    assert leader.lead_ended.is_set()
-    assert asyncio.get_running_loop().time() - began < QUICK.lease_duration
+    time = Time()
+    leader = Candidate(fake_client, "ns", "one", time=time)
+    await leader.loses()
+    assert LASTING.renew_deadline <= time.now < LASTING.lease_duration
     with pytest.raises(LeadershipLost):
         await leader.client.create(CONFIGMAPS, {"metadata": {"name": "a", "namespace": "ns"}})
 
@@ -142,26 +179,25 @@ async def test_a_leader_that_cannot_renew_stops_before_its_lease_expires(
 async def test_a_leader_whose_renewal_hangs_stops_before_its_lease_expires(
     fake: FakeApi, fake_client: Client
 ) -> None:
-    leader = Candidate(fake_client, "ns", "one")
-    await asyncio.wait_for(leader.lead_began.wait(), 10)
-    began = asyncio.get_running_loop().time()
     fake.hang("PUT", "leases")
-    with pytest.raises(LeadershipLost):
-        await asyncio.wait_for(leader.task, 10)
-    assert asyncio.get_running_loop().time() - began < QUICK.lease_duration
+    # The first renewal is made so late that there is but a moment for it.
+    settings = ElectionSettings(lease_duration=15, renew_deadline=10, retry_period=9.05)
+    time = Time()
+    await Candidate(fake_client, "ns", "one", settings, time).loses()
+    assert fake.count("PUT", "leases") <= 1
+    assert time.now < settings.renew_deadline, "it did not sleep on"
 
 
 @pytest.mark.fault
 async def test_a_leader_that_was_paused_writes_nothing_after(fake: FakeApi, fake_client: Client) -> None:
     paused = Candidate(fake_client, "ns", "paused")
-    await asyncio.wait_for(paused.lead_began.wait(), 10)
-    paused.ahead = 60.0
+    await paused.leads()
+    paused.ahead = 1000.0
     writes = len(fake.requests)
     # At once, before the renewing task had a chance to run.
     with pytest.raises(LeadershipLost, match="paused does not hold the lease ns/kubedr"):
         await paused.client.create(CONFIGMAPS, {"metadata": {"name": "a", "namespace": "ns"}})
-    with pytest.raises(LeadershipLost):
-        await asyncio.wait_for(paused.task, 10)
+    await paused.loses()
     assert not [seen for seen in fake.requests[writes:] if "configmaps" in seen.path]
     assert fake.objects["leases", "ns", "kubedr"]["spec"]["holderIdentity"] == "paused", (
         "and releases nothing"
@@ -171,12 +207,11 @@ async def test_a_leader_that_was_paused_writes_nothing_after(fake: FakeApi, fake
 @pytest.mark.fault
 async def test_a_leader_whose_lease_was_taken_stops(fake: FakeApi, fake_client: Client) -> None:
     leader = Candidate(fake_client, "ns", "one")
-    await asyncio.wait_for(leader.lead_began.wait(), 10)
+    await leader.leads()
     lease = await fake_client.get(LEASES, "ns", "kubedr")
     lease["spec"]["holderIdentity"] = "thief"
     await fake.put("leases", lease)
-    with pytest.raises(LeadershipLost):
-        await asyncio.wait_for(leader.task, 10)
+    await leader.loses()
     assert fake.objects["leases", "ns", "kubedr"]["spec"]["holderIdentity"] == "thief"
 
 
@@ -184,13 +219,14 @@ async def test_a_leader_whose_lease_was_taken_stops(fake: FakeApi, fake_client: 
 async def test_a_renewal_whose_answer_was_lost_is_made_up_for_by_the_next(
     fake: FakeApi, fake_client: Client
 ) -> None:
-    # Two attempts fit into the deadline and a third does not.
-    settings = ElectionSettings(lease_duration=3.0, renew_deadline=2.1, retry_period=0.84)
-    leader = Candidate(fake_client, "ns", "one", settings)
-    await asyncio.wait_for(leader.lead_began.wait(), 10)
     # Twice: aiohttp itself repeats a PUT once on a kept connection that turns out to be closed.
     fake.hang_up("PUT", "leases", times=2, carried_out=True)
-    await asyncio.sleep(2.3)
+    # Two attempts fit into the deadline and a third does not.
+    settings = ElectionSettings(lease_duration=600, renew_deadline=400, retry_period=160)
+    time = Time(sleeps=3)
+    leader = Candidate(fake_client, "ns", "one", settings, time)
+    await eventually(lambda: time.sleeps == 0)
+    assert time.now > settings.renew_deadline
     assert leader.elector.leading
     await leader.stop()
 
@@ -199,13 +235,13 @@ async def test_a_renewal_whose_answer_was_lost_is_made_up_for_by_the_next(
 async def test_a_candidate_waits_out_an_api_server_that_is_down(fake: FakeApi, fake_client: Client) -> None:
     fake.fail("GET", "leases", 503, "ServiceUnavailable", times=3)
     async with candidates(fake_client, "ns", "one") as [candidate]:
-        await asyncio.wait_for(candidate.lead_began.wait(), 10)
+        await candidate.leads()
 
 
 async def test_what_the_leader_raises_is_raised_and_the_lease_is_given_up(
     fake: FakeApi, fake_client: Client
 ) -> None:
-    elector = LeaderElector(fake_client, "ns", "kubedr", "one", settings=QUICK)
+    elector = LeaderElector(fake_client, "ns", "kubedr", "one", settings=LASTING)
 
     async def lead() -> None:
         raise errors.ServerError("as the test wants it")
@@ -218,7 +254,7 @@ async def test_what_the_leader_raises_is_raised_and_the_lease_is_given_up(
 async def test_a_leader_that_is_done_returns_and_gives_the_lease_up(
     fake: FakeApi, fake_client: Client
 ) -> None:
-    elector = LeaderElector(fake_client, "ns", "kubedr", "one", settings=QUICK)
+    elector = LeaderElector(fake_client, "ns", "kubedr", "one", settings=LASTING)
 
     async def lead() -> None:
         elector.check()

@@ -55,9 +55,9 @@ async def test_an_event_says_what_happened_to_which_object(client: Client, names
     )
     async with recording(client) as recorder:
         recorder.record(made, "Warning", "InitFailed", "The password is wrong.")
-        assert await recorder.flush()
+        assert await recorder.flush(60)
         recorder.record(made, "Warning", "InitFailed", "The password is wrong.")
-        assert await recorder.flush()
+        assert await recorder.flush(60)
     [event] = (await client.list(EVENTS, namespace)).items
     assert event["involvedObject"]["kind"] == "ConfigMap"
     assert event["involvedObject"]["uid"] == made["metadata"]["uid"]
@@ -74,11 +74,11 @@ async def test_the_same_again_raises_the_count_and_the_last_time(fake: FakeApi, 
     clock = Clock()
     async with recording(fake_client, now=clock) as recorder:
         recorder.record(LOCATION, "Normal", "InitSucceeded", "The repository is ready.")
-        assert await recorder.flush()
+        assert await recorder.flush(60)
         clock.now += timedelta(minutes=5)
         for _ in range(3):
             recorder.record(LOCATION, "Normal", "InitSucceeded", "The repository is ready.")
-        assert await recorder.flush()
+        assert await recorder.flush(60)
     [event] = events(fake)
     assert event["count"] == 4
     assert (event["firstTimestamp"], event["lastTimestamp"]) == (
@@ -92,7 +92,7 @@ async def test_different_messages_are_different_events(fake: FakeApi, fake_clien
     async with recording(fake_client) as recorder:
         recorder.record(LOCATION, "Warning", "InitFailed", "one")
         recorder.record(LOCATION, "Warning", "InitFailed", "two")
-        assert await recorder.flush()
+        assert await recorder.flush(60)
     assert [event["message"] for event in events(fake)] == ["one", "two"]
 
 
@@ -102,7 +102,7 @@ async def test_a_long_message_is_cut_at_whole_characters(
 ) -> None:
     async with recording(fake_client) as recorder:
         recorder.record(LOCATION, "Warning", "InitFailed", letter * 2000)
-        assert await recorder.flush()
+        assert await recorder.flush(60)
     [event] = events(fake)
     assert 1020 <= len(event["message"].encode()) <= 1024
     assert event["message"].strip(letter) == "…"
@@ -111,11 +111,11 @@ async def test_a_long_message_is_cut_at_whole_characters(
 async def test_an_event_that_the_cluster_forgot_is_written_anew(fake: FakeApi, fake_client: Client) -> None:
     async with recording(fake_client) as recorder:
         recorder.record(LOCATION, "Normal", "InitSucceeded", "m")
-        assert await recorder.flush()
+        assert await recorder.flush(60)
         [(plural, namespace, name)] = [key for key in fake.objects if key[0] == "events"]
         await fake.drop(plural, namespace, name)
         recorder.record(LOCATION, "Normal", "InitSucceeded", "m")
-        assert await recorder.flush()
+        assert await recorder.flush(60)
     [event] = events(fake)
     assert event["count"] == 1
 
@@ -128,9 +128,9 @@ async def test_what_can_happen_only_once_is_one_event_whoever_says_it(
             for _ in range(2):
                 recorder.record(LOCATION, "Normal", "BackupSucceeded", "m", once="uid-of-the-job")
                 recorder.record(LOCATION, "Normal", "BackupSucceeded", "m", once="uid-of-the-job")
-                assert await recorder.flush()
+                assert await recorder.flush(60)
             recorder.record(LOCATION, "Normal", "BackupSucceeded", "m", once="uid-of-another")
-            assert await recorder.flush()
+            assert await recorder.flush(60)
     assert [event["count"] for event in events(fake)] == [1, 1]
 
 
@@ -141,7 +141,7 @@ async def test_an_event_survives_a_server_that_is_down_for_a_while(
     fake.fail("POST", "events", 500, "InternalError", times=3)
     async with recording(fake_client, sleep=no_sleep) as recorder:
         recorder.record(LOCATION, "Normal", "InitSucceeded", "m")
-        assert await recorder.flush()
+        assert await recorder.flush(60)
     assert len(events(fake)) == 1
 
 
@@ -153,7 +153,7 @@ async def test_an_event_that_is_refused_is_dropped_and_the_next_is_written(
     async with recording(fake_client, sleep=no_sleep) as recorder:
         recorder.record(LOCATION, "Normal", "One", "m")
         recorder.record(LOCATION, "Normal", "Two", "m")
-        assert await recorder.flush()
+        assert await recorder.flush(60)
     assert [event["reason"] for event in events(fake)] == ["Two"]
 
 
@@ -183,7 +183,7 @@ async def test_a_name_of_full_length_still_gives_a_valid_event_name(
     long = {**LOCATION, "metadata": {**LOCATION["metadata"], "name": "n" * 253}}  # type: ignore[dict-item]  # it is a mapping
     async with recording(fake_client) as recorder:
         recorder.record(long, "Normal", "InitSucceeded", "m")
-        assert await recorder.flush()
+        assert await recorder.flush(60)
     [event] = events(fake)
     assert len(event["metadata"]["name"]) == 253
     assert event["involvedObject"]["name"] == "n" * 253

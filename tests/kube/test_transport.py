@@ -13,12 +13,12 @@ from kubedr_server.kube.client import Client
 from kubedr_server.kube.connection import Connection
 from kubedr_server.kube.resources import CONFIGMAPS, PODS
 from kubedr_server.kube.transport import ClientSettings, Transport
-from support.fake_api import FakeApi
+from support.fake_api import FAST, FakeApi
 from support.ports import free_port
 
 pytestmark = pytest.mark.fault
 
-QUICK = ClientSettings(qps=0, request_timeout=0.3, connect_timeout=0.3)
+IMPATIENT = ClientSettings(qps=0, request_timeout=0.3, connect_timeout=60)
 
 
 class Sleeps:
@@ -69,7 +69,7 @@ def configmap(name: str) -> dict[str, object]:
 
 async def test_a_server_that_is_not_there_is_unreachable_and_named() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    async with Client(Transport(Connection(Configuration(host=url)), QUICK)) as client:
+    async with Client(Transport(Connection(Configuration(host=url)), FAST)) as client:
         with pytest.raises(errors.Unreachable, match=f"GET /api/v1/namespaces/ns/configmaps/a at {url}"):
             await client.get(CONFIGMAPS, "ns", "a")
 
@@ -83,7 +83,10 @@ async def test_a_connection_that_is_closed_instead_of_an_answer_is_unreachable(
 
 
 async def test_a_server_that_accepts_and_never_answers_times_out() -> None:
-    async with answering(b"") as url, Client(Transport(Connection(Configuration(host=url)), QUICK)) as client:
+    async with (
+        answering(b"") as url,
+        Client(Transport(Connection(Configuration(host=url)), IMPATIENT)) as client,
+    ):
         with pytest.raises(errors.ServerTimeout, match=r"no answer within 0\.3 s"):
             await client.get(CONFIGMAPS, "ns", "a")
 
@@ -143,7 +146,7 @@ async def test_the_client_keeps_to_its_own_limit(fake: FakeApi) -> None:
 async def test_each_request_is_counted_with_its_outcome(fake: FakeApi) -> None:
     observer = Requests()
     fake.hang_up("POST", "configmaps")
-    async with Client(Transport(fake.connection(), QUICK, observer=observer)) as client:
+    async with Client(Transport(fake.connection(), FAST, observer=observer)) as client:
         with pytest.raises(errors.Unreachable):
             await client.create(CONFIGMAPS, configmap("a"))
         await client.create(CONFIGMAPS, configmap("a"))
@@ -258,7 +261,7 @@ async def test_an_answer_that_is_not_json_is_not_taken_for_an_object(
     page = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"
     async with (
         answering(page) as url,
-        Client(Transport(Connection(Configuration(host=url)), QUICK)) as client,
+        Client(Transport(Connection(Configuration(host=url)), FAST)) as client,
     ):
         with pytest.raises(errors.ServerError, match="is this an API server"):
             await client.get(CONFIGMAPS, "ns", "a")
@@ -280,7 +283,7 @@ async def test_credentials_are_read_again_when_they_are_refused(fake: FakeApi) -
     now = 0.0
     connection = Connection(old, load, clock=lambda: now)
     now = 3600.0
-    async with Client(Transport(connection, QUICK)) as client:
+    async with Client(Transport(connection, FAST)) as client:
         await client.list(CONFIGMAPS)
         await client.list(CONFIGMAPS)
     assert loads == 1
@@ -305,7 +308,7 @@ async def test_a_token_that_stays_refused_does_not_load_credentials_with_each_re
     now = 0.0
     connection = Connection(await load(), load, clock=lambda: now)
     now, loads = 3600.0, 0
-    async with Client(Transport(connection, QUICK)) as client:
+    async with Client(Transport(connection, FAST)) as client:
         for _ in range(5):
             with pytest.raises(errors.Unauthorized) as raised:
                 await client.list(CONFIGMAPS)
