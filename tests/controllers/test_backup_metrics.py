@@ -36,6 +36,7 @@ def test_a_policy_that_never_succeeded_has_series_to_alert_on() -> None:
         last_success=None,
         consecutive_failures=3,
         next_schedule=NOW + timedelta(hours=1),
+        overdue=NOW,
         missed=2,
         ready=False,
     )
@@ -44,6 +45,24 @@ def test_a_policy_that_never_succeeded_has_series_to_alert_on() -> None:
     assert registry.get_sample_value("kubedr_num_failed_backups", LABELS) == 0
     assert registry.get_sample_value("kubedr_num_missed_backups", LABELS) == 2
     assert registry.get_sample_value("kubedr_policy_ready", LABELS) == 0
+    assert registry.get_sample_value("kubedr_backup_overdue_timestamp_seconds", LABELS) == NOW.timestamp()
+
+
+def test_what_is_no_longer_known_has_no_series() -> None:
+    registry = CollectorRegistry()
+    metrics = BackupMetrics(registry)
+    names = (
+        "kubedr_backup_certificates_expire_timestamp_seconds",
+        "kubedr_backup_unrestorable_objects",
+        "kubedr_drill_next_schedule_timestamp_seconds",
+    )
+    metrics.newest("kubedr-system", "nightly", certificates_expire=NOW, unrestorable=0)
+    metrics.drill_due("kubedr-system", "nightly", NOW)
+    shown = [registry.get_sample_value(name, LABELS) for name in names]
+    assert shown == [NOW.timestamp(), 0, NOW.timestamp()]
+    metrics.newest("kubedr-system", "nightly", certificates_expire=None, unrestorable=None)
+    metrics.drill_due("kubedr-system", "nightly", None)
+    assert [registry.get_sample_value(name, LABELS) for name in names] == [None] * 3
 
 
 def test_a_deleted_policy_leaves_no_series() -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kubedr_server.controllers.schedule import next_time
+from kubedr_server.controllers.schedule import next_time, overdue_time
 from support.kubedr_objects import NOW
 
 
@@ -31,3 +31,20 @@ def test_a_time_that_summer_time_skips_is_due_on_the_next_day_as_in_kubernetes()
     before = datetime(2026, 3, 28, 12, 0, tzinfo=UTC)
     found = next_time("30 2 * * *", "Europe/Berlin", before)
     assert found == datetime(2026, 3, 30, 0, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "due"),
+    [
+        ("*/10 * * * *", "2026-03-01T12:20:00+00:00"),
+        ("0 3 * * 1-5", "2026-03-03T03:00:00+00:00"),  # the first of March is a Sunday
+        ("@every 90m", "2026-03-01T15:00:00+00:00"),
+        ("30 2 30 2 *", None),  # never
+        ("99 * * * *", None),
+    ],
+)
+def test_a_backup_is_overdue_when_the_second_after_the_last_one_is_due(
+    schedule: str, due: str | None
+) -> None:
+    found = overdue_time(schedule, None, NOW)
+    assert (found.isoformat() if found else None) == due

@@ -78,12 +78,27 @@ class BackupMetrics:
         self._next = gauge(
             "kubedr_backup_next_schedule_timestamp_seconds", "When the next backup is due; 0 if suspended."
         )
+        self._overdue = gauge(
+            "kubedr_backup_overdue_timestamp_seconds",
+            "When the second backup after the last good one is due; 0 if suspended.",
+        )
         self._missed = gauge("kubedr_num_missed_backups", "Backups that were due and never started.")
         self._ready = gauge("kubedr_policy_ready", "1 if the policy's condition Ready holds, else 0.")
         self._drill = gauge("kubedr_drill_success", "1 if the last drill brought the backup back, else 0.")
         self._drill_time = gauge("kubedr_drill_timestamp_seconds", "When the last drill finished.")
         self._recovery = gauge(
             "kubedr_recovery_duration_seconds", "Time that the last good drill took to bring a backup back."
+        )
+        self._next_drill = gauge(
+            "kubedr_drill_next_schedule_timestamp_seconds", "When the next drill is due."
+        )
+        self._certificates = gauge(
+            "kubedr_backup_certificates_expire_timestamp_seconds",
+            "When the first of the certificates in the last good backup expires.",
+        )
+        self._unrestorable = gauge(
+            "kubedr_backup_unrestorable_objects",
+            "Objects in the last good backup that no key in it can decrypt.",
         )
         self._known: set[tuple[str, str]] = set()
 
@@ -105,6 +120,7 @@ class BackupMetrics:
         last_success: datetime | None,
         consecutive_failures: int,
         next_schedule: datetime | None,
+        overdue: datetime | None,
         missed: int,
         ready: bool,
     ) -> None:
@@ -115,8 +131,25 @@ class BackupMetrics:
         self._last_success.set(key, last_success.timestamp() if last_success else 0)
         self._failures.set(key, consecutive_failures)
         self._next.set(key, next_schedule.timestamp() if next_schedule else 0)
+        self._overdue.set(key, overdue.timestamp() if overdue else 0)
         self._missed.set(key, missed)
         self._ready.set(key, 1 if ready else 0)
+
+    def newest(
+        self,
+        namespace: str,
+        policy: str,
+        *,
+        certificates_expire: datetime | None,
+        unrestorable: int | None,
+    ) -> None:
+        """Show what is known of the last good backup. What is not known has no series."""
+        _show(self._certificates, (namespace, policy), _seconds(certificates_expire))
+        _show(self._unrestorable, (namespace, policy), unrestorable)
+
+    def drill_due(self, namespace: str, policy: str, time: datetime | None) -> None:
+        """Show when a policy's next drill is due. Without a schedule of drills there is no series."""
+        _show(self._next_drill, (namespace, policy), _seconds(time))
 
     def drilled(
         self, namespace: str, policy: str, *, succeeded: bool, time: datetime, seconds: float | None
@@ -143,11 +176,15 @@ class BackupMetrics:
             self._last_success,
             self._failures,
             self._next,
+            self._overdue,
             self._missed,
             self._ready,
             self._drill,
             self._drill_time,
             self._recovery,
+            self._next_drill,
+            self._certificates,
+            self._unrestorable,
         ):
             gauge.remove(key)
         with suppress(KeyError):  # a policy that never succeeded has no duration
@@ -159,3 +196,14 @@ class BackupMetrics:
         self._all.add(key, good + bad)
         self._good.add(key, good)
         self._bad.add(key, bad)
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return moment.timestamp() if moment else None
+
+
+def _show(gauge: _Gauge, policy: tuple[str, str], value: float | None) -> None:
+    if value is None:
+        gauge.remove(policy)
+    else:
+        gauge.set(policy, value)

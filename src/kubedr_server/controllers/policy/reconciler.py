@@ -10,7 +10,7 @@ from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy, Metad
 from kubedr_server.api.metadata_backup_record import MetadataBackupRecord
 from kubedr_server.api.names import RECORD_PREFIX, backup_cronjob_name, label_value
 from kubedr_server.contract import Operation
-from kubedr_server.controllers import conditions, jobs, retention
+from kubedr_server.controllers import conditions, jobs, retention, schedule
 from kubedr_server.controllers.cluster import POLICY, scoped
 from kubedr_server.controllers.decision import Object
 from kubedr_server.controllers.jobs import Report
@@ -33,6 +33,7 @@ from kubedr_server.kube.resources import (
     METADATA_BACKUP_POLICIES,
     METADATA_BACKUP_RECORDS,
 )
+from kubedr_server.manifests.cronjob import schedule_of
 from kubedr_server.manifests.labels import Label, subject_name
 from kubedr_server.ops.backup_metrics import BackupMetrics
 
@@ -87,7 +88,7 @@ class PolicyReconciler:
         for wanted, answer in applied:
             self._settled[key] = settled(wanted, answer)
         self._count(key, decision.status)
-        self._show(key, decision)
+        self._show(key, found.model, decision)
         return outcome(decision)
 
     async def _gather(self, key: Key, policy: MetadataBackupPolicy, *, ask: bool) -> PolicyState:
@@ -230,7 +231,7 @@ class PolicyReconciler:
         else:
             self._metrics.failed(*key)
 
-    def _show(self, key: Key, decision: PolicyDecision) -> None:
+    def _show(self, key: Key, policy: MetadataBackupPolicy, decision: PolicyDecision) -> None:
         namespace, name = key
         status = decision.status
         self._metrics.observe(
@@ -239,9 +240,12 @@ class PolicyReconciler:
             last_success=status.last_success_time,
             consecutive_failures=status.consecutive_failures or 0,
             next_schedule=status.next_schedule_time,
+            overdue=self._overdue(policy, status.last_success_time),
             missed=status.missed_runs or 0,
             ready=conditions.is_true(status.conditions, ConditionType.READY),
         )
+        self._show_newest(key, status.mbr_name)
+        self._metrics.drill_due(namespace, name, status.next_drill_time)
         if status.drill_time is not None:
             seconds = status.recovery_duration_secs
             self._metrics.drilled(
@@ -251,6 +255,25 @@ class PolicyReconciler:
                 time=status.drill_time,
                 seconds=float(seconds) if seconds else None,
             )
+
+    def _overdue(self, policy: MetadataBackupPolicy, last_success: datetime | None) -> datetime | None:
+        """Return since when, or from when on, there should be a newer backup, or a first one."""
+        since = last_success or policy.metadata.creation_timestamp
+        if policy.spec.suspend or since is None:
+            return None
+        runner = self._context.settings.runner
+        return schedule.overdue_time(schedule_of(policy, runner), policy.spec.time_zone, since)
+
+    def _show_newest(self, key: Key, name: str | None) -> None:
+        cluster = self._context.cluster
+        record = cluster.cached(METADATA_BACKUP_RECORDS, Key(key.namespace, name)) if name else None
+        status = (record or {}).get("status") or {}
+        expire = status.get("certificatesExpire")
+        self._metrics.newest(
+            *key,
+            certificates_expire=datetime.fromisoformat(expire) if expire else None,
+            unrestorable=status.get("unrestorableObjects"),
+        )
 
 
 def _parsed(objects: Iterable[Object]) -> tuple[MetadataBackupRecord, ...]:
