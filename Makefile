@@ -74,8 +74,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[local]' --group dev
 	@touch $@
 
-tools: venv ## Get etcd, restic, kubectl, helm and the S3 server, unless they are on PATH
-	@$(BIN)/python -m kubedr_server.local.tools install --dir $(TOOLS) $(DEMO_PROGRAMS) helm
+tools: venv ## Get etcd, restic, kubectl, helm, promtool and the S3 server, unless they are on PATH
+	@$(BIN)/python -m kubedr_server.local.tools install --dir $(TOOLS) $(DEMO_PROGRAMS) helm promtool
 
 image: ## Build the backup image (IMAGE=name:tag)
 	@if docker info >/dev/null 2>&1; then builder=docker; \

@@ -203,6 +203,7 @@ def test_an_image_is_named_by_its_digest_where_there_is_one() -> None:
         ("replicaCount=0", "/replicaCount"),
         ('webhooks.failurepolicy="Fail"', "failurepolicy"),
         ('image.digest="sha256:abc"', "/image/digest"),
+        ("monitoring.prometheusRule.enable=true", "enable"),
     ],
 )
 def test_wrong_values_are_refused_by_name(values: str, named: str) -> None:
