@@ -153,9 +153,9 @@ async def scraped(directory: Path) -> dict[str, set[str]]:
         replica = Replica(settings_for(api.kubeconfig))
         running = await replica.started()
         try:
-            # The last that a policy's reconcile shows.
-            text = await metrics(running.metrics_port, until="kubedr_recovery_duration_seconds{")
-            text += await metrics(running.metrics_port, until="kubedr_location_ready{")
+            # The last that a policy's reconcile shows, and one of the location's.
+            await metrics(running.metrics_port, until="kubedr_recovery_duration_seconds{")
+            text = await metrics(running.metrics_port, until="kubedr_location_ready{")
         finally:
             await replica.end()
     # No reconcile fails here.
