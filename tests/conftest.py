@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kubedr_server.admission import large
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.transport import Transport
 from support.clusters import Cluster, running_cluster
@@ -25,6 +26,18 @@ def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
         patch.setattr(tempfile, "tempdir", None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_idle_reader() -> Iterator[None]:
+    """Let the process that reads large reviews have its turn.
+
+    It is idle by policy. That is for a pod, which has a share of the processors of its own; on a machine
+    that tests keep busy it would stand still for minutes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large, "_give_way", lambda _pid: None)
         yield
 
 

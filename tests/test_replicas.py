@@ -163,7 +163,7 @@ async def test_a_replica_takes_over_with_the_same_certificate(site: Site) -> Non
     await third.started()
     assert await site.secret() == shared
     assert await _served_by(site.port) == await _served_by(ports[1])
-    assert await site.judges()
+    await eventually(site.judges)
     for replica in (second, third):
         await replica.end()
 

@@ -37,7 +37,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 async def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     """Serve, and bear no client's silence for long."""
     monkeypatch.setattr(serving, "_SWEEP_SECONDS", 0.05)
-    async with serve(tmp_path, silence_seconds=0.1) as running:
+    async with serve(tmp_path, silence_seconds=0.5) as running:
         yield running
 
 

@@ -50,7 +50,8 @@ def test_the_members_of_a_cluster_agree(tmp_path: Path) -> None:
     with etcd_cluster(tmp_path) as (first, second, third):
         first.put("a", "1")
         first.kill()
-        second.process.wait_until(second.is_ready, seconds=10)  # until there is a new leader
+        for left in (second, third):
+            left.process.wait_until(left.is_ready, seconds=60)  # until there is a new leader
         assert second.get("a") == b"1"
         assert third.get("a") == b"1"
 

@@ -1,6 +1,8 @@
 """Starting a backup by hand: what stands in the way is said, and nothing is started."""
 
+import asyncio
 import random
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +12,7 @@ from kubedr_server.cli.backup_start import MayHaveStartedError, NotStartedError,
 from kubedr_server.contract import Operation
 from kubedr_server.kube import errors
 from kubedr_server.kube.resources import BACKUP_LOCATIONS, CRONJOBS, JOBS, METADATA_BACKUP_POLICIES
+from support.eventually import eventually
 from support.fake_api import FakeApi
 from support.kubedr_objects import a_result
 from support.kubedr_world import Object, World
@@ -18,7 +21,7 @@ pytestmark = pytest.mark.cluster
 
 WISH = Wish("nightly", "kubedr-system", patience_seconds=0.05)
 FORCED = Wish("nightly", "kubedr-system", force=True, patience_seconds=0.05)
-PATIENT = Wish("nightly", "kubedr-system", patience_seconds=30.0)
+PATIENT = Wish("nightly", "kubedr-system", patience_seconds=60.0)
 
 
 class Start:
@@ -90,6 +93,18 @@ async def test_a_server_that_does_not_run(starting: Start, world: World) -> None
     sentence = await starting.refused()
     assert "KubeDR's server has not looked at MetadataBackupPolicy nightly since it was applied" in sentence
     assert "--force" not in sentence  # there is no CronJob to force
+
+
+async def test_what_is_waited_for_is_told_once(
+    starting: Start, world: World, fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_start, "_POLL_SECONDS", 0.01)
+    await world.policy()
+    waiting = asyncio.create_task(starting(PATIENT))
+    await eventually(lambda: fake.count("GET", "/metadatabackuppolicies/nightly") > 3)
+    waiting.cancel()
+    with suppress(asyncio.CancelledError):
+        await waiting
     assert len(starting.lines) == 1
 
 

@@ -99,7 +99,7 @@ def test_an_upgrade_and_an_uninstall_leave_crds_and_custom_resources(release: Re
     assert _kept(kubectl) == before
     gone = "deployments,roles,rolebindings,serviceaccounts,pdb,validatingwebhookconfigurations"
     assert kubectl("get", gone, "-o", "name").split() == []
-    kubectl("delete", "backuplocation", "kept", "--timeout=20s")  # nothing of KubeDR is needed for that
+    kubectl("delete", "backuplocation", "kept", "--timeout=60s")  # nothing of KubeDR is needed for that
 
 
 def _assert_looks_after_all_namespaces(release: Release) -> None:
@@ -120,7 +120,7 @@ def _protect(kubectl: Kubectl, protected: Protection) -> None:
     kubectl.apply(*protected.secrets(), protected.backup_policy())
     kubectl.wait("condition=Ready", "backuplocation/location")
     assert kubectl.get("backuplocation", "location")["status"]["initStatus"] == "Completed"
-    assert "InitSucceeded" in kubectl.events("BackupLocation", "location")
+    kubectl.told("BackupLocation", "location", "InitSucceeded")
     kubectl.wait("condition=Scheduled", "metadatabackuppolicy/policy")
 
 
@@ -134,13 +134,13 @@ def _back_up_twice_and_keep_one(kubectl: Kubectl, protected: Protection) -> None
         kubectl, "second", lambda records: len(records) == 1 and records[0]["metadata"]["name"] != name
     )
     assert condition(second, "Verified")["status"] == "True"
-    assert "BackupSucceeded" in kubectl.events("MetadataBackupPolicy", "policy")
+    kubectl.told("MetadataBackupPolicy", "policy", "BackupSucceeded")
 
 
 def _back_up(kubectl: Kubectl, job: str, holds: Callable[[list[Object]], bool]) -> list[Object]:
     kubectl("create", "job", "--from=cronjob/policy-backup-cronjob", job)
     assert kubectl.finished(job) == "Complete", kubectl("describe", "metadatabackuppolicy", "policy")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 100
     while not holds(records := kubectl.list("metadatabackuprecords")):
         assert time.monotonic() < deadline, records
         time.sleep(0.2)

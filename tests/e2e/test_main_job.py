@@ -15,7 +15,7 @@ from support.protection import Protection, restore
 from support.s3 import S3Server
 from support.tools import program
 
-pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CLAIM_PATH = "local.kubedr.catalogicsoftware.com/path"
 """The annotation that tells where local mode, or its executor, keeps a claim's files."""
@@ -45,7 +45,7 @@ def test_an_etcd_is_backed_up_and_comes_back_with_every_key(
     policy = kubectl.get("metadatabackuppolicy", "policy")
     assert policy["status"]["backupStatus"] == "Completed"
     assert policy["status"]["mbrName"] == record["metadata"]["name"]
-    assert "BackupSucceeded" in kubectl.events("MetadataBackupPolicy", "policy")
+    kubectl.told("MetadataBackupPolicy", "policy", "BackupSucceeded")
 
     claimed = _restore_to_claim(kubectl, record)
     _assert_files_are_the_original(claimed, protected)
@@ -84,7 +84,7 @@ def test_the_schedule_itself_starts_a_backup(kubectl: Kubectl, protection: Calla
         "metadatabackuppolicy",
         "policy",
         lambda policy: bool(policy.get("status", {}).get("backupStatus")),
-        seconds=90,
+        seconds=200,
     )
     assert found["status"]["backupStatus"] == "Completed", found["status"].get("backupErrorMessage")
     protected.policy = {"suspend": True}
@@ -97,7 +97,7 @@ def _protect(kubectl: Kubectl, protected: Protection) -> None:
     kubectl.wait("condition=Ready", "backuplocation/location")
     location = kubectl.get("backuplocation", "location")
     assert location["status"]["initStatus"] == "Completed"
-    assert "InitSucceeded" in kubectl.events("BackupLocation", "location")
+    kubectl.told("BackupLocation", "location", "InitSucceeded")
     assert protected.s3.objects(protected.bucket, "config") == ["config"]
     kubectl.wait("condition=Scheduled", "metadatabackuppolicy/policy")
 
@@ -117,7 +117,7 @@ def _restore_to_claim(kubectl: Kubectl, record: Object) -> Path:
     kubectl.wait("condition=Restored", "metadatarestore/bring-it-back")
     done = kubectl.get("metadatarestore", "bring-it-back")
     assert done["status"]["restoreStatus"] == "Completed"
-    assert "RestoreSucceeded" in kubectl.events("MetadataRestore", "bring-it-back")
+    kubectl.told("MetadataRestore", "bring-it-back", "RestoreSucceeded")
     return Path(kubectl.get("pvc", "restored")["metadata"]["annotations"][CLAIM_PATH])
 
 
@@ -143,7 +143,7 @@ def _restore_to_directory(protected: Protection, record: Object, folder: Path) -
         "KUBEDR_SCRATCH_DIR": str(scratch),
         "KUBEDR_RESULT_PATH": str(folder / "result.json"),
         "KUBEDR_RUN_ID": "by-hand",
-        "KUBEDR_DEADLINE_SECONDS": "60",
+        "KUBEDR_DEADLINE_SECONDS": "100",
     }
     if protected.s3.ca_file is not None:
         settings["KUBEDR_REPOSITORY_CA_FILE"] = str(protected.s3.ca_file)
@@ -153,7 +153,7 @@ def _restore_to_directory(protected: Protection, record: Object, folder: Path) -
         capture_output=True,
         text=True,
         env=settings,
-        timeout=90,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((folder / "result.json").read_text())

@@ -12,7 +12,7 @@ from support.clusters import Cluster
 from support.kubectl import Kubectl
 from support.protection import Protection
 
-pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CRONJOB = "policy-backup-cronjob"
 
@@ -21,7 +21,9 @@ def test_a_backup_by_hand_ends_in_a_record_and_its_job_is_the_one_that_kubectl_m
     cluster: Cluster, kubectl: Kubectl, protection: Callable[..., Protection]
 ) -> None:
     protected = protection()
-    kubectl.apply(*protected.secrets(), protected.backup_location(), protected.backup_policy())
+    kubectl.apply(*protected.secrets(), protected.backup_location())
+    kubectl.wait("condition=Ready", "backuplocation/location")
+    kubectl.apply(protected.backup_policy())
     # No waiting in between: the command itself waits for the server.
     ours = subprocess.run(
         [
@@ -31,7 +33,7 @@ def test_a_backup_by_hand_ends_in_a_record_and_its_job_is_the_one_that_kubectl_m
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
     )
     assert ours.returncode == 0, ours.stderr
     told = json.loads(ours.stdout)

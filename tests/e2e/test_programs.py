@@ -12,7 +12,7 @@ from support.clusters import local_cluster, tools_directory
 from support.kubectl import condition
 from support.protection import Protection
 
-pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.storage, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def _programs(directory: Path) -> Path:
@@ -56,7 +56,7 @@ def test_a_program_that_is_too_old_or_missing_is_named_until_it_is_right(
         )
         assert condition(policy, "BackupSucceeded")["reason"] == Reason.PROGRAM_MISSING
         assert "etcdutl" in policy["status"]["backupErrorMessage"]
-        assert kubectl.events("MetadataBackupPolicy", "policy")["BackupFailed"]
+        kubectl.told("MetadataBackupPolicy", "policy", "BackupFailed")
         (pod,) = kubectl.list("pods", "job-name=failing")
         terminated = pod["status"]["containerStatuses"][0]["state"]["terminated"]
         assert terminated["exitCode"] == EXIT_CODES[Reason.PROGRAM_MISSING]

@@ -44,7 +44,11 @@ def started(state: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         if running.poll() is None:
             running.terminate()
-        running.wait(timeout=30)
+        try:
+            running.wait(timeout=60)
+        finally:
+            running.kill()
+            running.wait()
 
 
 def told(state: Path) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def told(state: Path) -> dict[str, Any]:
     return {}
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:
@@ -94,7 +98,7 @@ def test_it_is_started_used_looked_at_and_stopped(tmp_path: Path) -> None:
         assert "kubedr-local" in kubectl("get", "nodes")
         assert "kubedr-system" in kubectl("get", "namespaces")
         kubectl.apply(job("default", "version", our_pod_spec("kubedr", "--version")))
-        kubectl("wait", "--for=condition=Complete", "job/version", "--timeout=20s")
+        kubectl.wait("condition=Complete", "job/version")
         assert kubectl("logs", "job/version").startswith("kubedr, version ")
         # The webhooks are at work: the API asks them.
         policy = {
@@ -106,7 +110,7 @@ def test_it_is_started_used_looked_at_and_stopped(tmp_path: Path) -> None:
         assert "spec.schedule: Invalid value" in kubectl.refusal(policy)
 
         assert kubedr("stop", "--state-dir", state).returncode == 0
-        assert running.wait(timeout=10) == 0
+        assert running.wait(timeout=60) == 0
     assert "does not run" in kubedr("stop", "--state-dir", state).stdout
     assert "export KUBECONFIG=" in state.with_suffix(".log").read_text()
 
@@ -119,7 +123,7 @@ def test_after_sigkill_nothing_is_lost_and_nothing_runs_twice(tmp_path: Path) ->
         kubectl.apply(job("default", "cut", spec))
         eventually(lambda: [p for p in pods_of(kubectl, "cut") if p["status"].get("phase") == "Running"])
         kubeconfig = (state / "kubeconfig").read_text()
-        eventually(trace.exists)
+        eventually(lambda: trace.exists() and trace.read_text().endswith("\n"))
         running.kill()
         running.wait()
     [process] = [int(line) for line in trace.read_text().split()]
@@ -128,7 +132,7 @@ def test_after_sigkill_nothing_is_lost_and_nothing_runs_twice(tmp_path: Path) ->
     with started(state, "--no-server"):
         assert (state / "kubeconfig").read_text() == kubeconfig, "a kubeconfig stays valid"
         kubectl = Kubectl(state / "kubeconfig")
-        kubectl("wait", "--for=condition=Failed", "job/cut", "--timeout=20s")
+        kubectl.wait("condition=Failed", "job/cut")
         [pod] = pods_of(kubectl, "cut")
         assert (pod["status"]["phase"], pod["status"]["reason"]) == ("Failed", "NodeLost")
         assert "its process was still running and was ended" in pod["status"]["message"]

@@ -38,10 +38,11 @@ def other_etcd(tmp_path_factory: pytest.TempPathFactory, etcd_server: EtcdServer
         yield server
 
 
-async def etcd_at(server: EtcdServer, directory: Path, *endpoints: str) -> Etcd:
+async def etcd_at(server: EtcdServer, directory: Path, *endpoints: str, seconds: int = 30) -> Etcd:
+    """Return what asks these endpoints; `seconds` is how long an answer is waited for."""
     settings = EtcdSettings(endpoints or (server.endpoint,), server.ca, server.cert, server.key)
     program = await programs.find(programs.ETCDCTL, program_path())
-    etcdctl = Etcdctl(program, settings, directory, program_path(), command_seconds=2)
+    etcdctl = Etcdctl(program, settings, directory, program_path(), seconds)
     return Etcd(etcdctl, settings, lambda: datetime.now(UTC))
 
 
@@ -156,7 +157,7 @@ async def test_a_learner_is_never_backed_up(own_etcd: EtcdServer, tmp_path: Path
     )
     learner.process.start(lambda: True)
     try:
-        learner.process.wait_until(lambda: _is_learner(own_etcd, learner), seconds=30)
+        learner.process.wait_until(lambda: _is_learner(own_etcd, learner), seconds=60)
         warnings: list[str] = []
         both = await etcd_at(own_etcd, tmp_path, learner.endpoint, own_etcd.endpoint)
         chosen = await both.choose(warnings.append)
@@ -173,9 +174,9 @@ async def test_a_learner_is_never_backed_up(own_etcd: EtcdServer, tmp_path: Path
 async def test_a_member_without_the_others_cannot_say_the_revision(
     own_etcd: EtcdServer, tmp_path: Path
 ) -> None:
-    etcd = await etcd_at(own_etcd, tmp_path)
-    (member,) = await etcd.members(pytest.fail)
+    (member,) = await (await etcd_at(own_etcd, tmp_path)).members(pytest.fail)
     own_etcd.etcdctl("member", "add", "second", "--peer-urls=https://127.0.0.1:1")
+    etcd = await etcd_at(own_etcd, tmp_path, seconds=2)
     with pytest.raises(RunFailureError, match="Has it lost its quorum") as caught:
         await etcd.read(member)
     assert caught.value.reason is Reason.ETCD_UNHEALTHY

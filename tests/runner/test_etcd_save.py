@@ -26,11 +26,13 @@ pytestmark = [pytest.mark.storage, pytest.mark.fault]
 class Saver:
     """Saves from a server, as a run does. `log` is what it told."""
 
-    def __init__(self, server: EtcdServer, directory: Path, program: programs.Program) -> None:
+    def __init__(
+        self, server: EtcdServer, directory: Path, program: programs.Program, command_seconds: int = 30
+    ) -> None:
         settings = EtcdSettings((server.endpoint,), server.ca, server.cert, server.key)
         self.log = io.StringIO()
         self.path = directory / "snapshot.db"
-        self._etcdctl = Etcdctl(program, settings, directory, program_path(), command_seconds=2)
+        self._etcdctl = Etcdctl(program, settings, directory, program_path(), command_seconds)
         self._etcd = Etcd(self._etcdctl, settings, lambda: datetime.now(UTC))
 
     async def member(self) -> Member:
@@ -89,6 +91,7 @@ async def test_certificates_are_read_anew_and_wrong_ones_are_told_as_such(
     stranger = Authority(tmp_path / "stranger").client("root")
     own_etcd.cert.write_bytes(stranger.certificate.read_bytes())
     own_etcd.key.write_bytes(stranger.key.read_bytes())
+    saver = Saver(own_etcd, tmp_path, await programs.find(programs.ETCDCTL, program_path()), 5)
     with pytest.raises(RunFailureError, match="refuses the client certificate") as caught:
-        await saver.save(member, stall_seconds=3)
+        await saver.save(member, stall_seconds=1)
     assert caught.value.reason is Reason.ETCD_TLS_FAILED

@@ -27,7 +27,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         Env.RUN_ID: "run-1",
         Env.RESULT_PATH: str(tmp_path / "result"),
         Env.SCRATCH_DIR: str(tmp_path),
-        Env.DEADLINE_SECONDS: "0.2",
+        Env.DEADLINE_SECONDS: "60",
         Env.REPOSITORY: "s3:http://127.0.0.1/bucket",
         Env.REPOSITORY_CREDENTIALS_DIR: str(credentials),
     }
@@ -91,6 +91,8 @@ def test_a_failure_writes_its_result(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert callable(sequence)
+    if reason is Reason.DEADLINE_EXCEEDED:
+        environment[Env.DEADLINE_SECONDS] = "0.2"
     assert execute(Operation.INIT, init_settings, sequence, environment) == EXIT_CODES[reason]
     result = result_of(environment)
     assert (result.outcome, result.reason) == ("Failed", reason)

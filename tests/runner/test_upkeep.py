@@ -163,7 +163,7 @@ async def test_a_prune_and_a_backup_that_are_both_killed_leave_a_clean_repositor
     def hold(request: Request) -> None:
         if request.kind.startswith("DELETE ") and request.kind != "DELETE locks":
             pruning.set()
-            killed.wait(30)
+            killed.wait(100)
 
     with HttpProxy(s3_server.url, hold) as proxy:
         location = upkeep.bucket().location
@@ -171,7 +171,7 @@ async def test_a_prune_and_a_backup_that_are_both_killed_leave_a_clean_repositor
         async with upkeep.restic() as direct, slow.restic() as restic:
             await direct.forget(gone)
             async with running(restic, "prune", cwd=tmp_path):
-                await asyncio.to_thread(pruning.wait, 30)
+                await asyncio.to_thread(pruning.wait, 100)
                 async with running(
                     direct, "backup", "--retry-lock=1m", str(tmp_path), cwd=tmp_path
                 ) as backup:

@@ -104,7 +104,7 @@ def judged(path: Path) -> tuple[int, int, int] | None:
     """Return etcdutl's hash, revision and count; None if it refuses a file, or walks it without an end."""
     argv = [str(program("etcdutl")), "snapshot", "status", str(path), "--write-out=json"]
     try:
-        told = subprocess.run(argv, capture_output=True, check=True, timeout=10)
+        told = subprocess.run(argv, capture_output=True, check=True, timeout=60)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return None
     status = json.loads(told.stdout)

@@ -117,7 +117,7 @@ class Requests:
             self.close()
             raise
 
-    def until(self, status: int, method: str, path: str, body: Any = None, seconds: float = 20.0) -> Reply:
+    def until(self, status: int, method: str, path: str, body: Any = None, seconds: float = 60.0) -> Reply:
         """Send a request again and again until it is answered with a status."""
         deadline = time.monotonic() + seconds
         while (reply := self(method, path, body)).status != status:

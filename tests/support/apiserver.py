@@ -121,7 +121,7 @@ class ApiServer:
             f"--initial-cluster=default={peer}",
             "--unsafe-no-fsync",
         )
-        self._wait(f"{client}/health", 15.0)
+        self._wait(f"{client}/health", 60.0)
 
     def _start_api_server(self) -> None:
         key = self._folder / "service-account.key"

@@ -28,7 +28,7 @@ UNLIMITED = ClientSettings(qps=0)
 async def executor_on(kubeconfig: Path, state_dir: Path, **settings: Any) -> AsyncIterator[PodLogs]:
     """Run an executor on the API of a kubeconfig. Gives the logs of its pods."""
     logs = PodLogs(state_dir / "logs", utc_now)
-    whole = ExecutorSettings(state_dir, IMAGE, first_retry=0.1, leftover_grace=1.0, **settings)
+    whole = ExecutorSettings(state_dir, IMAGE, first_retry=0.1, leftover_grace=60.0, **settings)
     async with (
         await ExecutorClient.from_kubeconfig(kubeconfig, settings=UNLIMITED) as client,
         Executor(client, whole, logs),
@@ -88,7 +88,7 @@ async def wait_for(
     namespace: str,
     name: str,
     holds: Callable[[dict[str, Any]], Any],
-    seconds: float = 15.0,
+    seconds: float = 60.0,
 ) -> dict[str, Any]:
     """Wait until an object is as it should be, and return it."""
     obj: dict[str, Any] = {}
@@ -105,7 +105,7 @@ async def wait_for(
 
 
 async def wait_gone(
-    client: Client, resource: Resource, namespace: str, name: str, seconds: float = 15.0
+    client: Client, resource: Resource, namespace: str, name: str, seconds: float = 60.0
 ) -> None:
     """Wait until an object does not exist any more."""
     async with asyncio.timeout(seconds):
@@ -127,11 +127,15 @@ def waiting_reason(pod: dict[str, Any]) -> str:
     return str(((statuses[0].get("state") or {}).get("waiting") or {}).get("reason") or "")
 
 
-async def event_messages(client: Client, namespace: str, name: str) -> list[str]:
-    """Return `<reason>: <message>` of the events on an object."""
-    events = await client.list(EVENTS, namespace)
-    return [
-        f"{event['reason']}: {event['message']}"
-        for event in events.items
-        if event["involvedObject"]["name"] == name
-    ]
+async def wait_for_event(client: Client, namespace: str, name: str, words: str) -> None:
+    """Wait for an event on an object whose `<reason>: <message>` begins so: it is written by and by."""
+    told: list[str] = []
+    try:
+        async with asyncio.timeout(60):
+            while not any(each.startswith(words) for each in told):
+                await asyncio.sleep(0.05)
+                events = (await client.list(EVENTS, namespace)).items
+                mine = [event for event in events if event["involvedObject"]["name"] == name]
+                told = [f"{event['reason']}: {event['message']}" for event in mine]
+    except TimeoutError:
+        pytest.fail(f"no event of {name} begins with {words!r}: {told}")

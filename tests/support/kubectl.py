@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import yaml
 from support.tools import program
 
 Object = dict[str, Any]
-SECONDS = 60
+SECONDS = 100
+"""How long is waited for what takes some seconds: the machine may be busy."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,21 @@ class Kubectl:
 
         return end(self.until("job", job, lambda found: bool(end(found)), seconds=seconds))
 
-    def events(self, kind: str, name: str) -> dict[str, str]:
-        """Return the events of one object: reason to message."""
+    def events(self, kind: str, name: str) -> Sequence[tuple[str, str]]:
+        """Return the events of one object: reasons and messages."""
         fields = f"involvedObject.kind={kind},involvedObject.name={name}"
         items = json.loads(self("get", "events", "--field-selector", fields, "-o", "json"))["items"]
-        return {item["reason"]: item["message"] for item in items}
+        return [(item["reason"], item["message"]) for item in items]
+
+    def told(self, kind: str, name: str, reason: str, message: str | None = None) -> None:
+        """Wait for an event of one object: events come after the status that they tell of."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            told = self.events(kind, name)
+            if any(found == reason and message in {None, text} for found, text in told):
+                return
+            assert time.monotonic() < deadline, f"no event {reason} {message or ''} among {told}"
+            time.sleep(0.1)
 
 
 def _objects(lines: Iterable[str]) -> Iterator[Object]:

@@ -43,7 +43,7 @@ class World:
     def __init__(self, client: Client, namespace: str) -> None:
         self.client = client
         self.namespace = namespace
-        self.patience_seconds = 10.0
+        self.patience_seconds = 60.0
         self.pause_seconds = 0.02
         self.registry = CollectorRegistry()
         self.metrics = ControllerMetrics(self.registry)
@@ -53,7 +53,7 @@ class World:
             attempts=Backoff(first_seconds=600),
             retry_base_seconds=0.01,
             recheck_seconds=0.2,
-            drain_seconds=2.0,
+            drain_seconds=30.0,
         )
 
     @asynccontextmanager

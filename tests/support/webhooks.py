@@ -70,7 +70,7 @@ class Served:
 
 
 @asynccontextmanager
-async def serve(directory: Path, *, silence_seconds: float = 10.0) -> AsyncIterator[Served]:
+async def serve(directory: Path, *, silence_seconds: float = 60.0) -> AsyncIterator[Served]:
     """Serve both webhooks, without a cluster behind them."""
     authority = trustme.CA()
     await asyncio.to_thread(certificate_files.write, directory, *issue(authority))

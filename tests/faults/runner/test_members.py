@@ -111,23 +111,25 @@ def test_a_member_that_has_lost_the_others_gives_no_backup(
 def test_a_new_leader_meanwhile_does_no_harm_and_a_member_that_is_gone_is_told(
     pod: LocalPod, cluster: list[EtcdServer], tmp_path: Path
 ) -> None:
-    leader = next(member for member in cluster if is_leader(member))
+    leader = leader_of(cluster)
     # Never the first: that one is killed later, and an election then is another test's matter.
     heir = next(member for member in cluster[1:] if member is not leader)
     tls = f"--cacert={leader.ca} --cert={leader.cert} --key={leader.key}"
+    moved = tmp_path / "moved"
     path = wrapped(
         tmp_path / "programs",
         "etcdctl",
         'case "$*" in *"snapshot save"*)\n'
-        f"  real --endpoints={leader.endpoint} {tls} move-leader {member_id(heir):x} >&2;; esac\n"
+        f"  real --endpoints={leader.endpoint} {tls} move-leader {member_id(heir):x} >{moved};; esac\n"
         'real "$@"',
     )
     pod.settings[Env.ETCD_ENDPOINTS] = ",".join(member.endpoint for member in cluster)
     backup = pod.done_here(Operation.BACKUP, {"PATH": path})
-    assert not is_leader(leader)
+    assert moved.read_text().startswith("Leadership transferred")
     assert all("No certificate" in warning for warning in backup.result.warnings), "members were compared"
     cluster[0].kill()
     try:
+        cluster[1].process.wait_until(cluster[1].is_ready, seconds=60)  # whoever leads now
         another = pod.done_here(Operation.BACKUP)
     finally:
         cluster[0].start(seconds=60)
@@ -151,9 +153,22 @@ def has_leader(member: EtcdServer) -> bool:
     return bool(status_of(member).get("leader"))
 
 
+def leader_of(cluster: list[EtcdServer]) -> EtcdServer:
+    """Return the member that leads, once one does."""
+    found: list[EtcdServer] = []
+
+    def look() -> bool:
+        found[:] = [member for member in cluster if is_leader(member)]
+        return bool(found)
+
+    cluster[0].process.wait_until(look, seconds=60)
+    return found[0]
+
+
 def is_leader(member: EtcdServer) -> bool:
     """Whether a member is the leader."""
-    return bool(member_id(member) == status_of(member).get("leader"))
+    status = status_of(member)
+    return bool(status) and bool(status["header"]["member_id"] == status.get("leader"))
 
 
 def member_id(member: EtcdServer) -> int:

@@ -29,13 +29,13 @@ def served(directory: Path, faults: Faults | None = None) -> Iterator[Server]:
     thread.start()
     api = LocalAPI(directory, faults=faults)
     try:
-        asyncio.run_coroutine_threadsafe(api.__aenter__(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(api.__aenter__(), loop).result(60)
         with Requests.of(api.kubeconfig) as requests:
             yield Server(api.kubeconfig, requests, embedded=api)
     finally:
-        asyncio.run_coroutine_threadsafe(api.__aexit__(None, None, None), loop).result(30)
+        asyncio.run_coroutine_threadsafe(api.__aexit__(None, None, None), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
 

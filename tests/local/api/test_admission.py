@@ -5,6 +5,7 @@ import base64
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ class Webhooks:
         self.authority = trustme.CA()
         self.asked: list[tuple[str, Object]] = []
         self.handlers: dict[str, Handler] = {}
-        self.port = free_port()
+        self.port = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -43,23 +44,24 @@ class Webhooks:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.authority.issue_cert("127.0.0.1", "hook.default.svc").configure_cert(context)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._serve(context), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._serve(context), self._loop).result(60)
 
     async def _serve(self, context: ssl.SSLContext) -> None:
         app = web.Application()
         app.router.add_post("/{name}", self._handle)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=context).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context).start()
+        self.port = self._runner.addresses[0][1]
 
     def stop(self) -> None:
         async def end() -> None:
             await self._runner.cleanup()
             await asyncio.sleep(0.05)
 
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     async def _handle(self, request: web.Request) -> web.Response:
@@ -99,7 +101,7 @@ def configure(requests: Requests, namespace: str, webhooks: Webhooks) -> Iterato
                 "clientConfig": {"url": webhooks.url(name), "caBundle": webhooks.bundle},
                 "admissionReviewVersions": ["v1"],
                 "sideEffects": "None",
-                "timeoutSeconds": 3,
+                "timeoutSeconds": 30,
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
                 "rules": [{"apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["widgets"],
                            "operations": ["CREATE", "UPDATE", "DELETE"]}],
@@ -127,7 +129,8 @@ def path(configure: object, requests: Requests, namespace: str) -> str:
 
 def settled(requests: Requests, path: str, webhooks: Webhooks) -> None:
     """Wait until the real server has learnt of the webhooks: it watches their configurations."""
-    for _ in range(200):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         requests("POST", path, widget("probe"), dryRun="All")
         if webhooks.asked:
             webhooks.asked.clear()

@@ -3,6 +3,7 @@
 import asyncio
 import stat
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,13 @@ async def test_objects_definitions_and_credentials_outlive_a_restart(tmp_path: P
         async with await Client.from_kubeconfig(api.kubeconfig) as client:
             assert (await client.get(WIDGET, "default", "w"))["spec"] == {"size": 1, "mode": "A"}
             await client.delete(WIDGET, "default", "w")
-            events = client.watch(WIDGET, "default", resource_version=version, timeout_seconds=5)
-            assert (await anext(aiter(events))).type == "DELETED"
+            watch = client.watch(WIDGET, "default", resource_version=version, timeout_seconds=60)
+            async with aclosing(watch) as events:
+                assert (await anext(events)).type == "DELETED"
 
 
 async def _created(client: Client) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await client.create(WIDGET, widget() | {"metadata": {"name": "w", "namespace": "default"}})

@@ -71,7 +71,7 @@ async def test_a_watch_can_end_as_gone(client: Client, trouble: Faults, in_strea
     listed = await client.list(CONFIGMAPS, "default")
     with pytest.raises(KubeError):
         async for _ in client.watch(
-            CONFIGMAPS, "default", resource_version=listed.resource_version, timeout_seconds=5
+            CONFIGMAPS, "default", resource_version=listed.resource_version, timeout_seconds=60
         ):
             pass
 
@@ -80,7 +80,9 @@ async def test_a_watch_can_end_as_gone(client: Client, trouble: Faults, in_strea
 async def test_a_watch_can_fall_silent(client: Client, trouble: Faults) -> None:
     trouble.add(Fault(faults.is_watch, hang=True, after_lines=1))
     listed = await client.list(CONFIGMAPS, "default")
-    events = client.watch(CONFIGMAPS, "default", resource_version=listed.resource_version, timeout_seconds=30)
+    events = client.watch(
+        CONFIGMAPS, "default", resource_version=listed.resource_version, timeout_seconds=300
+    )
     first = asyncio.ensure_future(anext(aiter(events)))
     await client.create(CONFIGMAPS, CONFIG)
     assert (await first).type == "ADDED"

@@ -91,7 +91,7 @@ def test_describe_shows_spec_and_events(kubectl: Kubectl, widgets: str, namespac
     text = kubectl("describe", "widget", "w")
     assert "Size:" in text
     assert "it broke" in text
-    assert kubectl.events("Widget", "w") == {"Broke": "it broke"}
+    assert kubectl.events("Widget", "w") == [("Broke", "it broke")]
     header, row = columns(kubectl("get", "events", "--field-selector", "involvedObject.name=w"))
     assert header == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
     assert row[1:] == ["Warning", "Broke", "widget/w", "it", "broke"]
@@ -125,9 +125,9 @@ def test_wait_returns_when_the_condition_comes(kubectl: Kubectl, requests: Reque
 
     helper = threading.Thread(target=later)
     helper.start()
-    kubectl.wait("condition=Ready", "widget/w", seconds=15)
+    kubectl.wait("condition=Ready", "widget/w", seconds=60)
     helper.join()
-    kubectl("delete", "widget", "w", "--wait=true", "--timeout=15s")
+    kubectl("delete", "widget", "w", "--wait=true", "--timeout=50s")
     assert kubectl.answer("get", "widget", "w").stderr == (
         'Error from server (NotFound): widgets.example.com "w" not found\n'
     )

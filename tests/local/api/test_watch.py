@@ -28,7 +28,7 @@ def test_a_watch_from_a_version_tells_what_came_after_it(requests: Requests, pat
     requests("POST", path, secret("after"))
     requests("PATCH", f"{path}/after", {"data": {"a": ""}}, kind=MERGE)
     requests("DELETE", f"{path}/after")
-    with requests.watch(path, resourceVersion=version, timeoutSeconds="5") as events:
+    with requests.watch(path, resourceVersion=version, timeoutSeconds="60") as events:
         assert [told(next(events)) for _ in range(3)] == [
             ("ADDED", "after"), ("MODIFIED", "after"), ("DELETED", "after"),
         ]  # fmt: skip
@@ -36,7 +36,7 @@ def test_a_watch_from_a_version_tells_what_came_after_it(requests: Requests, pat
 
 def test_a_watch_without_a_version_begins_with_what_is_there(requests: Requests, path: str) -> None:
     requests("POST", path, secret("one"))
-    with requests.watch(path, timeoutSeconds="5") as events:
+    with requests.watch(path, timeoutSeconds="60") as events:
         assert told(next(events)) == ("ADDED", "one")
         requests("POST", path, secret("two"))
         assert told(next(events)) == ("ADDED", "two")
@@ -44,7 +44,7 @@ def test_a_watch_without_a_version_begins_with_what_is_there(requests: Requests,
 
 def test_initial_events_end_with_a_bookmark(requests: Requests, path: str) -> None:
     requests("POST", path, secret("one"))
-    query = {"sendInitialEvents": "true", "allowWatchBookmarks": "true", "timeoutSeconds": "5"}
+    query = {"sendInitialEvents": "true", "allowWatchBookmarks": "true", "timeoutSeconds": "60"}
     with requests.watch(path, resourceVersionMatch="NotOlderThan", **query) as events:
         assert told(next(events)) == ("ADDED", "one")
         bookmark = next(events)
@@ -56,7 +56,7 @@ def test_initial_events_end_with_a_bookmark(requests: Requests, path: str) -> No
 def test_what_leaves_a_selection_is_told_as_deleted(requests: Requests, path: str) -> None:
     requests("POST", path, secret("one", x="1"))
     version = requests("GET", path).json["metadata"]["resourceVersion"]
-    with requests.watch(path, resourceVersion=version, labelSelector="x=1", timeoutSeconds="5") as events:
+    with requests.watch(path, resourceVersion=version, labelSelector="x=1", timeoutSeconds="60") as events:
         requests("PATCH", f"{path}/one", {"metadata": {"labels": {"x": "2"}}}, kind=MERGE)
         requests("PATCH", f"{path}/one", {"data": {"a": ""}}, kind=MERGE)
         requests("PATCH", f"{path}/one", {"metadata": {"labels": {"x": "1"}}}, kind=MERGE)
@@ -68,7 +68,7 @@ def test_what_leaves_a_selection_is_told_as_deleted(requests: Requests, path: st
 
 def test_one_object_can_be_watched_by_name(requests: Requests, path: str) -> None:
     requests("POST", path, secret("one"))
-    with requests.watch(path, fieldSelector="metadata.name=two", timeoutSeconds="5") as events:
+    with requests.watch(path, fieldSelector="metadata.name=two", timeoutSeconds="60") as events:
         requests("POST", path, secret("two"))
         assert told(next(events)) == ("ADDED", "two")
 
@@ -86,7 +86,7 @@ def test_a_version_that_was_compacted_is_gone(embedded: Server) -> None:
     requests("POST", path, secret("one"))
     assert embedded.embedded is not None
     embedded.embedded.store.compact()
-    with requests.watch(path, resourceVersion=version, timeoutSeconds="5") as events:
+    with requests.watch(path, resourceVersion=version, timeoutSeconds="60") as events:
         event = next(events)
     assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 410, "Expired")
     assert event["object"]["message"].startswith(f"too old resource version: {version} (")

@@ -11,6 +11,7 @@ import pytest
 from kubedr_server.local.executor import process
 from kubedr_server.local.executor.logs import MAX_LINE, LogWriter, PodLogs
 from kubedr_server.local.executor.process import ProcessId
+from support.eventually import eventually
 
 POD = {"metadata": {"name": "p", "namespace": "ns", "uid": "u"}}
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
@@ -51,19 +52,14 @@ async def test_what_a_program_left_running_ends_with_it(tmp_path: Path) -> None:
     code, output = await run(tmp_path, "sh", "-c", "sleep 600 & echo $!")
     assert code == 0
     child = int(output["stdout"])
-    for _ in range(100):
-        if ProcessId.of(child) is None:
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail(f"process {child} still runs")
+    await eventually(lambda: ProcessId.of(child) is None)
 
 
 async def test_a_program_ends_even_if_what_it_left_keeps_its_output(tmp_path: Path) -> None:
-    started = asyncio.get_running_loop().time()
-    code, output = await run(tmp_path, "sh", "-c", "setsid sleep 30 & echo $!")
+    async with asyncio.timeout(60):
+        code, output = await run(tmp_path, "sh", "-c", "setsid sleep 600 & echo $!")
     os.kill(int(output["stdout"]), signal.SIGKILL)
     assert code == 0
-    assert asyncio.get_running_loop().time() - started < 10
 
 
 async def test_a_program_runs_only_once_it_is_written_down(
@@ -87,9 +83,9 @@ async def test_a_process_of_an_earlier_incarnation_is_found_and_ended(tmp_path: 
     process.write_record(record, identity)
     assert process.read_record(record) == identity
     reaping = asyncio.create_task(left.wait())
-    assert await process.end_recorded(identity, 2.0) is True
+    assert await process.end_recorded(identity, 60.0) is True
     assert await reaping == -signal.SIGTERM
-    assert await process.end_recorded(identity, 2.0) is False
+    assert await process.end_recorded(identity, 60.0) is False
 
 
 async def test_a_reused_pid_is_not_taken_for_the_old_process() -> None:
