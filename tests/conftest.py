@@ -1,5 +1,6 @@
 """Servers that tests ask for. Those that are costly are started once for each worker, and shared."""
 
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from kubedr_server.admission import large
 from kubedr_server.kube.client import Client
 from kubedr_server.kube.transport import Transport
+from kubedr_server.local.demo import ports
 from support.clusters import Cluster, running_cluster
 from support.etcd import EtcdServer
 from support.fake_api import FAST, FakeApi
@@ -26,6 +28,18 @@ def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
         patch.setattr(tempfile, "tempdir", None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ports_of_this_worker() -> Iterator[None]:
+    """Look for free ports where no other worker does: a port is not held until its server has begun."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    shares = min(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), 4)
+    share = (ports.LAST - ports.FIRST) // shares
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ports, "FIRST", ports.FIRST + number % shares * share)
+        patch.setattr(ports, "LAST", ports.FIRST + share)
         yield
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kubedr_server.admission import large
+from kubedr_server.admission.large import _give_way  # before it is replaced for all other tests
 from support.admission import policy, review_of
 
 
@@ -116,6 +117,15 @@ async def test_without_a_process_the_review_is_left_to_the_server(
     monkeypatch.setattr(large, "_COMMAND", ("/does/not/exist",))
     parts, _ = grown()
     assert await reader.trimmed(parts) == b"".join(parts)
+
+
+def test_the_process_gives_way_to_everything_else() -> None:
+    with subprocess.Popen(["sleep", "600"]) as process:
+        try:
+            _give_way(process.pid)
+            assert os.getpriority(os.PRIO_PROCESS, process.pid) == 19
+        finally:
+            process.kill()
 
 
 async def test_the_process_ends_with_its_user(started: list["subprocess.Popen[bytes]"]) -> None:

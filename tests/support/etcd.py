@@ -71,7 +71,7 @@ class EtcdServer(Etcd):
         """Run etcdctl on this member; return what it prints (CalledProcessError if it fails)."""
         tls = ["--cacert", str(self.ca), "--cert", str(self.cert), "--key", str(self.key)]
         argv = [str(program("etcdctl")), "--endpoints", self.endpoint, *tls, *arguments]
-        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=30).stdout
+        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
 
     def enable_auth(self, password: str) -> None:
         """Turn etcd's users and passwords on: from now on, a client certificate alone is not enough."""
@@ -108,5 +108,5 @@ def etcd_cluster(
             stack.callback(server.stop)
             server.process.start(lambda: True)
         for server in servers:
-            server.process.wait_until(server.is_ready, seconds=30)
+            server.process.wait_until(server.is_ready, seconds=60)
         yield servers

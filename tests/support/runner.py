@@ -56,9 +56,12 @@ class RunningRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Only a test that fails leaves it at work.
+        # Only a test that fails leaves it at work, or its output unread.
         if self.process.poll() is None:
             self.kill_all()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
 
     def wait_for(self, words: str, seconds: float = 120) -> None:
         """Wait until the log has a line with these words."""

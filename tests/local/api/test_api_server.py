@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -132,25 +133,25 @@ async def test_events_are_forgotten_after_an_hour(tmp_path: Path, monkeypatch: p
         await eventually(lambda: [entry.key.name for entry in api.store.list("events")] == ["new"])
 
 
-async def test_thousands_of_objects_are_listed_in_well_under_a_second(tmp_path: Path) -> None:
+async def test_thousands_of_objects_take_little_work_to_make_and_to_list(tmp_path: Path) -> None:
     async with (
         LocalAPI(tmp_path) as api,
         await Client.from_kubeconfig(api.kubeconfig) as client,
     ):
-        loop = asyncio.get_running_loop()
 
         def config(name: str) -> dict[str, Any]:
             meta = {"name": name, "namespace": "default", "uid": name}
             return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"x": "y" * 500}}
 
         names = [f"c{index}" for index in range(1000)]
-        begin = loop.time()
+        # Of this process, client and all: how much else the machine has to do does not count.
+        begin = time.process_time()
         await asyncio.gather(*(api.store.create(Key("configmaps", "default", n), config(n)) for n in names))
-        assert loop.time() - begin < 3.0
-        begin = loop.time()
+        assert time.process_time() - begin < 3.0
+        begin = time.process_time()
         listed = await client.list(CONFIGMAPS, "default", limit=0)
         assert len(listed.items) == 1000
-        assert loop.time() - begin < 1.0
+        assert time.process_time() - begin < 1.0
 
 
 def test_discovery_tells_both_old_and_new_clients(embedded: Server) -> None:

@@ -71,7 +71,7 @@ class Etcd:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def start(self, *, seconds: float = 30) -> None:
+    def start(self, *, seconds: float = 60) -> None:
         """Start it and wait until it serves linearizable reads; StartFailedError if it does not."""
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         self.process.start(self.is_ready, seconds=seconds)

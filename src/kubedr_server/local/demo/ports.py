@@ -7,7 +7,7 @@ import socket
 
 # Below the range that the kernel gives to outgoing connections (from 32768 on), also with the
 # companion added: a port that is free now cannot be taken by some client's connection meanwhile.
-_FIRST, _LAST = 11_000, 22_000
+FIRST, LAST = 11_000, 22_000
 
 
 def free_ports(count: int, *, companion: int = 0, chooser: random.Random | None = None) -> list[int]:
@@ -17,12 +17,12 @@ def free_ports(count: int, *, companion: int = 0, chooser: random.Random | None 
     """
     chooser = chooser or random.Random(os.urandom(8))  # noqa: S311 - nothing secret depends on it
     found: list[int] = []
-    for port in chooser.sample(range(_FIRST, _LAST), 2_000):
+    for port in chooser.sample(range(FIRST, LAST), 2_000):
         if _is_free(port) and (not companion or _is_free(port + companion)):
             found.append(port)
             if len(found) == count:
                 return found
-    raise OSError(f"no {count} free ports on 127.0.0.1 between {_FIRST} and {_LAST}")
+    raise OSError(f"no {count} free ports on 127.0.0.1 between {FIRST} and {LAST}")
 
 
 def _is_free(port: int) -> bool:

@@ -43,7 +43,7 @@ class Daemon:
             raise RuntimeError(f"{self.name} was not started")
         return self._process.pid
 
-    def start(self, is_ready: Callable[[], bool], *, seconds: float = 30) -> None:
+    def start(self, is_ready: Callable[[], bool], *, seconds: float = 60) -> None:
         """Start it and wait until it answers; StartFailedError, and nothing left running, if it does not."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
