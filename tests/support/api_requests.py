@@ -58,6 +58,7 @@ class Requests:
         self._context = context
         self._headers = dict(headers)
         self._connection: http.client.HTTPSConnection | None = None
+        self._used = 0.0
 
     @classmethod
     @contextmanager
@@ -102,6 +103,8 @@ class Requests:
         **query: str,
     ) -> Reply:
         """Send one request."""
+        if time.monotonic() - self._used > 30:
+            self.close()  # the server may be about to hang up: it has been idle for long
         if self._connection is None:
             self._connection = self.connect()
         content = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
@@ -112,10 +115,12 @@ class Requests:
         try:
             self._connection.request(method, target, content, sent)
             response = self._connection.getresponse()
-            return Reply(response.status, response.getheaders(), response.read())
+            reply = Reply(response.status, response.getheaders(), response.read())
         except (OSError, http.client.HTTPException):
             self.close()
             raise
+        self._used = time.monotonic()
+        return reply
 
     def until(self, status: int, method: str, path: str, body: Any = None, seconds: float = 60.0) -> Reply:
         """Send a request again and again until it is answered with a status."""
