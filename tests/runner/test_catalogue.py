@@ -28,6 +28,7 @@ SIZES = {"etcd-snapshot.db": 20512, "certificates/ca.crt": 100, "certificates/ca
 SUMMARY = BackupSummary(
     files_new=1,
     files_changed=2,
+    data_blobs=9,
     data_added=30000,
     data_added_packed=9000,
     total_files_processed=3,

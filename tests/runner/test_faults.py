@@ -13,7 +13,7 @@ from kubedr_server.api.conditions import Reason
 from kubedr_server.contract import EXIT_CODES, Env, Operation
 from support.etcd import EtcdServer
 from support.local_runner import LocalPod, wrapped
-from support.runner import RunnerPod
+from support.runner import RunnerPod, program_path
 from support.s3 import S3Server
 
 pytestmark = [pytest.mark.storage, pytest.mark.fault]
@@ -23,12 +23,12 @@ pytestmark = [pytest.mark.storage, pytest.mark.fault]
 def slow_pod(
     tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server, etcd_server: EtcdServer
 ) -> RunnerPod:
-    """Return a pod with a repository to which a backup takes a quarter of a minute."""
+    """Return a pod with a repository to which a backup takes a minute."""
     etcd_server.put("slow", "value")
     directory = tmp_path_factory.mktemp("slow-pod")
     pod = RunnerPod(directory / "pod", s3_server, etcd_server, f"bucket-{uuid.uuid4().hex[:12]}")
     pod.done(Operation.INIT)
-    (pod.certificates / "large").write_bytes(os.urandom(2 * 1024 * 1024))
+    (pod.certificates / "large").write_bytes(os.urandom(8 * 1024 * 1024))
     pod.settings["PATH"] = wrapped(
         directory / "programs",
         "restic",
@@ -61,7 +61,7 @@ def test_a_backup_that_is_killed_while_storing_leaves_the_repository_usable(slow
 
     (slow_pod.certificates / "large").rename(slow_pod.directory / "large")
     try:
-        backup = slow_pod.done(Operation.BACKUP, run)
+        backup = slow_pod.done(Operation.BACKUP, {**run, "PATH": program_path()})
     finally:
         (slow_pod.directory / "large").rename(slow_pod.certificates / "large")
     assert stored_by(slow_pod, run) == [backup.snapshot_id]
@@ -183,13 +183,31 @@ def test_a_damaged_pack_never_becomes_a_restored_file(local_pod: LocalPod, etcd_
     assert list(local_pod.target.iterdir()) == []
 
 
+def test_restic_is_at_work_during_the_trial_and_writes_no_snapshot_before_its_end(
+    local_pod: LocalPod, etcd_server: EtcdServer, tmp_path: Path
+) -> None:
+    etcd_server.put("gate", "value")
+    repository = local_pod.settings[Env.REPOSITORY]
+    path = wrapped(
+        tmp_path / "programs",
+        "etcdutl",
+        f'case "$*" in *rebuilt.db*) while [ -z "$(ls {repository}/locks)" ]; do sleep 0.1; done; '
+        f'sleep 2; ls {repository}/snapshots > {tmp_path}/seen;; esac; real "$@"',
+    )
+    backup = local_pod.done_here(Operation.BACKUP, {"PATH": path})
+    assert (tmp_path / "seen").read_text() == ""
+    restored = local_pod.restored(backup.snapshot_id, "restored")
+    assert "  etcd-snapshot.db\n" in (restored / "recovery" / "SHA256SUMS").read_text()
+    assert not list(restored.rglob(".kubedr-gate"))
+
+
 def test_the_log_tells_each_step(local_pod: LocalPod, etcd_server: EtcdServer) -> None:
     etcd_server.put("log", "value")
     log = local_pod.done_here(Operation.BACKUP).log
     # The repository is opened while etcd is asked.
     for steps in (
         ["Opened the repository", "Storing in"],
-        ["Backing up from", "Scratch space:", "Copied 2", "Proven:", "Counted", "Put together", "Storing in"],
+        ["Backing up from", "Scratch space:", "Copied 2", "Proven:", "Counted", "Storing in", "Put together"],
     ):
         positions = [log.index(step) for step in steps]
         assert positions == sorted(positions)

@@ -70,10 +70,24 @@ def test_the_program_in_a_backup_needs_nothing_but_python(
     shutil.copytree(written, restored / SEGMENTS_FOLDER)
     (restored / "rebuild.py").write_bytes(segments.rebuild_program())
     argv = [sys.executable, "-I", "rebuild.py", SEGMENTS_FOLDER, "etcd-snapshot.db"]
-    told = subprocess.run(argv, cwd=restored, check=True, capture_output=True, text=True, env={}).stdout
+
+    def rebuild() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(argv, cwd=restored, check=False, capture_output=True, text=True, env={})
+
+    sha256 = segments.rebuild(written, tmp_path / "again.db").sha256
+    digests = restored / "SHA256SUMS"
+    digests.write_text(f"{'a' * 64}  other\n{'b' * 64}  etcd-snapshot.db\n")
+    assert rebuild().stderr == (
+        f"The snapshot cannot be rebuilt. etcd-snapshot.db: would have the SHA-256 {sha256}; the backup's "
+        f"list says {'b' * 64}\n"
+    )
+    assert not list(restored.glob("etcd-snapshot.db*"))
+    digests.write_text(f"{'a' * 64}  other\n{sha256}  etcd-snapshot.db\n")
+    told = rebuild()
+    assert told.returncode == 0, told.stderr
     assert status(restored / "etcd-snapshot.db") == status(snapshot)
-    assert told.split()[0] == segments.rebuild(written, tmp_path / "again.db").sha256
-    again = subprocess.run(argv, cwd=restored, check=False, capture_output=True, text=True, env={})
+    assert told.stdout.split()[0] == sha256
+    again = rebuild()
     assert (again.returncode, again.stderr) == (
         1,
         "The snapshot cannot be rebuilt. etcd-snapshot.db: exists already: name another file\n",

@@ -124,7 +124,10 @@ class Upkeep:
         folder = self.directory / f"files-{uuid.uuid4().hex[:8]}"
         await asyncio.to_thread(_write, folder / name, content)
         async with self.restic() as restic:
-            return (await restic.backup(folder, "a-host", ["kubedr"])).snapshot_id
+            summary = await restic.backup(
+                folder, "a-host", ["kubedr"], total=len(content), compare=True, last=".", prove=_nothing
+            )
+            return summary.snapshot_id
 
     async def packs(self) -> list[str]:
         """Return the names of the objects with data, the largest first."""
@@ -164,7 +167,7 @@ async def running(restic: Restic, *arguments: str, cwd: Path) -> AsyncIterator[a
 
 async def until(true: Callable[[], Awaitable[object]]) -> None:
     """Wait until a condition holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await true():  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.05)
 
@@ -181,6 +184,10 @@ class _Kept:
 
     def __exit__(self, *exc: object) -> None:
         self._upkeep.log = self._stream.getvalue()
+
+
+async def _nothing() -> None:
+    """Prove nothing."""
 
 
 def _write(path: Path, content: bytes) -> None:

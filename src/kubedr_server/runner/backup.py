@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from kubedr_server.api.conditions import Reason
-from kubedr_server.contract import BackupResult
+from kubedr_server.contract import RECOVERY_FOLDER, BackupResult
 from kubedr_server.runner.catalogue import from_snapshot, host, search_tags, tags
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.layout import Layout, layout_named
@@ -40,20 +40,18 @@ async def backup(settings: BackupSettings, context: Run) -> Outcome:
         if adopted is not None:
             return _told(adopted, "Found the snapshot that this run had already stored")
         staged = await staging
+        context.log.tell("Storing in the repository")
         summary = await restic.backup(
             staged.directory,
             host(settings.run.cluster_id),
             tags(settings, _result(staged, layout, None, 0.0), staged.sizes),
             total=sum(staged.sizes.values()),
-            ready=_proven(staged, context),
+            compare=layout.few_files,
+            last=RECOVERY_FOLDER,
+            prove=staged.complete,
         )
         await _check_stored(restic, bucket, summary, staged)
         return _told(_result(staged, layout, summary, time.monotonic() - started), "Backed up")
-
-
-async def _proven(staged: Staged, context: Run) -> None:
-    await staged.complete()
-    context.log.tell("Storing in the repository")
 
 
 @contextlib.asynccontextmanager
@@ -131,7 +129,7 @@ def _result(staged: Staged, layout: Layout, summary: BackupSummary | None, secon
         certificates_expire=staged.certificates_expire,
         encrypted_objects=staged.encryption.encrypted,
         unrestorable_objects=staged.encryption.unrestorable,
-        files_new=summary.files_new if summary else 0,
+        files_new=summary.new_files if summary else 0,
         files_changed=summary.files_changed if summary else 0,
         data_added=summary.data_added if summary else 0,
         data_stored=summary.data_added_packed if summary else 0,

@@ -134,7 +134,7 @@ def _judge(snapshot: Snapshot) -> _Judged:
     if summary is None:
         return _Judged(why="it has no summary of what restic stored")
     values |= {
-        "files_new": summary.files_new,
+        "files_new": summary.new_files,
         "files_changed": summary.files_changed,
         "data_added": summary.data_added,
         "data_stored": summary.data_added_packed,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kubedr_server.api.conditions import Reason
-from kubedr_server.contract import RECOVERY_FOLDER, DrillResult
+from kubedr_server.contract import RECOVERY_FOLDER, TAG_ETCD_VERSION, DrillResult
 from kubedr_server.runner import programs
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.fetch import Fetched, fetch
@@ -68,7 +68,7 @@ async def drill(settings: DrillSettings, context: Run) -> Outcome:
         member = _Member(etcd, etcdctl, etcdutl, place, settings.run.search_path)
         context.log.tell("Making a data directory of the snapshot")
         await member.restore(fetched.database)
-        context.log.tell(f"Starting {etcd} on it")
+        context.log.tell(f"Starting {etcd} on it; {_origin(fetched)}")
         async with member.running():
             await member.answer()
             seconds = round(time.monotonic() - started, 3)
@@ -195,7 +195,7 @@ class _Member:
             async with asyncio.timeout(_START_SECONDS):
                 while True:
                     if self._server is not None and self._server.done():
-                        raise _failed(f"etcd did not run on it: {_why(self._server.result())}")
+                        raise _failed(f"{self._etcd} did not run on it: {_why(self._server.result())}")
                     finished = await self._ask("endpoint", "health")
                     if finished.returncode == 0:
                         return
@@ -240,6 +240,11 @@ class _Member:
 
     async def _run(self, *argv: str | Path) -> Finished:
         return await run(argv, env=self._env, cwd=self._directory)
+
+
+def _origin(fetched: Fetched) -> str:
+    """Say which etcd was backed up: that of the image, which a drill starts, may be of another release."""
+    return f"it was backed up from etcd {one_line(fetched.snapshot.tag(TAG_ETCD_VERSION) or '(unknown)')}"
 
 
 def _why(finished: Finished) -> str:

@@ -59,7 +59,7 @@ async def fetch(
     database = await layout.rebuild(target)
     proof = await prove(database, etcdutl, search_path)
     _compare(snapshot, proof)
-    log.tell(f"Proven: revision {proof.revision}, {proof.total_keys} revisions, {size(proof.size)}")
+    log.tell(f"Proven: revision {proof.revision}, hash {proof.hash}, {size(proof.size)}")
     return Fetched(snapshot, database, proof)
 
 

@@ -1,11 +1,11 @@
-"""Lets restic start before there is anything to store, and store only what has been proven.
+"""Lets restic store while the proof is still under way, and finish only what has been proven.
 
-A third of a short backup is restic's start: it makes the key of the password, on purpose slowly, and reads
-the repository's index. It is done while the proof is still under way. restic then reads its file of exclude
-patterns, and only after that the directory: that file is a named pipe here, on which it waits.
+restic walks a directory in the order of its names, and asks in each one for the file of
+`--exclude-if-present` before it goes on. Here that file is a named pipe, on which it waits: all else is read
+and stored meanwhile, and the snapshot, which restic writes last, only comes when the pipe tells so.
 
-Nobody holds the pipe open meanwhile. When the runner is killed restic waits on, and ends with its pod: an end
-of the file, which would let it go on, comes from `open` and `refuse` only.
+Nobody holds the pipe open meanwhile. When the runner is killed restic waits on, and ends with its pod: what
+lets it go on comes from `open` and `refuse` only.
 """
 
 import asyncio
@@ -14,36 +14,44 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-_EVERYTHING: Final = b"*\n"
+_NAME: Final = ".kubedr-gate"
+_OPEN: Final = b"open"
+_SHUT: Final = b"shut"
 _PAUSE_SECONDS: Final = 0.02
 
 
 class Gate:
-    """A named pipe, to be given to one program as `--exclude-file`."""
+    """A named pipe in a directory, before whose files a `restic backup` with `OPTIONS` waits."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        os.mkfifo(path, 0o600)
+    OPTIONS: Final = (f"--exclude={_NAME}", f"--exclude-if-present={_NAME}:{_SHUT.decode()}")
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / _NAME
+        os.mkfifo(self._path, 0o600)
+
+    def remove(self) -> None:
+        """Remove the pipe."""
+        self._path.unlink()
 
     async def open(self, waiting: "asyncio.Future[Any]") -> None:
-        """Let the program go on, with no patterns; returns when it does, or when `waiting` is done."""
-        await self._write(b"", waiting)
+        """Let restic go on; returns when it does, or when `waiting` is done."""
+        await self._write(_OPEN, waiting)
 
     async def refuse(self, waiting: "asyncio.Future[Any]") -> None:
-        """Let a program that was told to end go on to its end: every file is excluded."""
-        await self._write(_EVERYTHING, waiting)
+        """Let a restic that was told to end go on to its end: what is behind the gate is left out."""
+        await self._write(_SHUT, waiting)
 
-    async def _write(self, patterns: bytes, waiting: "asyncio.Future[Any]") -> None:
+    async def _write(self, word: bytes, waiting: "asyncio.Future[Any]") -> None:
         while not waiting.done():
             try:
-                pipe = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+                pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
                 if error.errno != errno.ENXIO:
                     raise
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             try:
-                os.write(pipe, patterns)
+                os.write(pipe, word)
             finally:
                 os.close(pipe)
             return

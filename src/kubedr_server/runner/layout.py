@@ -15,9 +15,9 @@ from kubedr_server.runner.run import remove_tree
 from kubedr_server.runner.together import in_thread
 from kubedr_server.snapshot.errors import SnapshotError
 from kubedr_server.snapshot.placement import MANY_RECORDS
-from kubedr_server.snapshot.rebuild_script import CHECKSUM, Rebuilt
-from kubedr_server.snapshot.segments import noted_digest, rebuild_program, write_segments
+from kubedr_server.snapshot.rebuild_script import Rebuilt
 from kubedr_server.snapshot.segments import rebuild as rebuild_from
+from kubedr_server.snapshot.segments import rebuild_program, write_segments
 
 REBUILD_PROGRAM: Final = "rebuild.py"
 _BLOCK: Final = 4096
@@ -27,6 +27,7 @@ class Layout(Protocol):
     """What a way of storing a snapshot has to do. `name` is recorded as the snapshot's format."""
 
     name: str
+    few_files: bool
 
     def peak_bytes(self, member: Member) -> int:
         """Return how much scratch space the snapshot of a member takes at most."""
@@ -35,8 +36,8 @@ class Layout(Protocol):
     async def arrange(self, snapshot: Path, staging: Path) -> dict[str, int]:
         """Put the snapshot into `staging`, which restic stores; others may read `snapshot` meanwhile.
 
-        Returns the files that must be in the repository afterwards, that of `seal` included: path below
-        `staging` to size. RunFailureError (SnapshotCorrupt) if it cannot be read.
+        Returns the files that must be in the repository afterwards: path below `staging` to size.
+        RunFailureError (SnapshotCorrupt) if it cannot be read.
         """
         ...
 
@@ -51,10 +52,6 @@ class Layout(Protocol):
         """
         ...
 
-    async def seal(self, staging: Path, rebuilt: Rebuilt) -> None:
-        """Note in `staging` what `try_out` gave, once it is proven."""
-        ...
-
     async def rebuild(self, restored: Path) -> Path:
         """Return the snapshot file, made of what was restored; SnapshotCorrupt if it cannot be."""
         ...
@@ -64,6 +61,7 @@ class FileLayout:
     """The snapshot as the one file that etcd gave: plain restic brings it back without this project."""
 
     name = "file"
+    few_files = True
 
     def peak_bytes(self, member: Member) -> int:
         """Return the size of the file, which is not copied."""
@@ -82,9 +80,6 @@ class FileLayout:
     async def try_out(self, staging: Path, target: Path) -> None:
         """Return None: it is the file itself that is stored."""
 
-    async def seal(self, staging: Path, rebuilt: Rebuilt) -> None:
-        """Note nothing."""
-
     async def rebuild(self, restored: Path) -> Path:
         """Find the file."""
         snapshot = restored / SNAPSHOT_FILE
@@ -97,6 +92,7 @@ class SegmentsLayout:
     """The snapshot's records in many small files, of which one backup shares most with the next."""
 
     name = "segments"
+    few_files = False
 
     def peak_bytes(self, member: Member) -> int:
         """Return what the file and the segments take, and later the segments and the rebuilt file.
@@ -117,8 +113,7 @@ class SegmentsLayout:
                 f"The etcd snapshot is damaged: {error}. Run it again; if it stays so, look at the disk and "
                 "the memory of etcd's node.",
             ) from error
-        sizes = {**manifest.sizes, CHECKSUM: len(noted_digest("0" * 64, SNAPSHOT_FILE))}
-        return {f"{SEGMENTS_FOLDER}/{path}": count for path, count in sizes.items()}
+        return {f"{SEGMENTS_FOLDER}/{path}": count for path, count in manifest.sizes.items()}
 
     def tools(self) -> dict[str, bytes]:
         """Return the program that needs nothing but Python."""
@@ -131,15 +126,10 @@ class SegmentsLayout:
         except SnapshotError as error:
             raise RunFailureError(
                 Reason.REBUILD_DIFFERS,
-                f"The snapshot cannot be put together from its segments ({error}): nothing was stored. "
+                f"The snapshot cannot be put together from its segments ({error}): no backup was made. "
                 "Please report this with the log; spec.snapshotFormat: file stores the snapshot as it is "
                 "meanwhile.",
             ) from error
-
-    async def seal(self, staging: Path, rebuilt: Rebuilt) -> None:
-        """Note the digest that the rebuilt file must have."""
-        noted = noted_digest(rebuilt.sha256, SNAPSHOT_FILE)
-        await in_thread((staging / SEGMENTS_FOLDER / CHECKSUM).write_bytes, noted)
 
     async def rebuild(self, restored: Path) -> Path:
         """Put the file together, and remove the segments."""

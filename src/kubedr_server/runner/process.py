@@ -9,7 +9,7 @@ stops early, it ends the child, politely first: restic removes its lock on SIGIN
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ MAX_CAPTURE = 4 * 1024 * 1024
 _GRACE_SECONDS = 15.0
 
 OnLine = Callable[[str], None]
+OnStop = Callable[["asyncio.Future[int]"], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ async def run(
     cwd: Path | None = None,
     on_stdout: OnLine | None = None,
     on_stderr: OnLine | None = None,
+    on_stop: OnStop | None = None,
     grace_seconds: float = _GRACE_SECONDS,
     capture_bytes: int = MAX_CAPTURE,
 ) -> Finished:
@@ -56,8 +58,9 @@ async def run(
 
     `on_stdout` and `on_stderr` see each line as it comes and may raise: the program is then ended, and the
     exception is the caller's. The same happens when the caller is cancelled. A program is ended with
-    SIGINT, and with SIGKILL `grace_seconds` later. Of standard output the last `capture_bytes` are kept.
-    Raises RunFailureError (ProgramMissing) if it does not start.
+    SIGINT, and with SIGKILL `grace_seconds` later. `on_stop` is awaited after SIGINT, with what is done when
+    the program has ended, to let go a program that waits for something. Of standard output the last
+    `capture_bytes` are kept. Raises RunFailureError (ProgramMissing) if it does not start.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -83,7 +86,7 @@ async def run(
         returncode = await process.wait()
     finally:
         try:
-            await _end(process, grace_seconds)
+            await _end(process, grace_seconds, on_stop)
         finally:
             for reader in readers:
                 reader.cancel()
@@ -91,14 +94,17 @@ async def run(
     return Finished(returncode, stdout, stderr)
 
 
-async def _end(process: asyncio.subprocess.Process, grace_seconds: float) -> None:
+async def _end(process: asyncio.subprocess.Process, grace_seconds: float, on_stop: OnStop | None) -> None:
     if process.returncode is not None:
         return
     try:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         async with asyncio.timeout(grace_seconds):
-            await process.wait()
+            ending = asyncio.ensure_future(process.wait())
+            if on_stop is not None:
+                await on_stop(ending)
+            await ending
     except TimeoutError:
         pass
     finally:

@@ -155,7 +155,7 @@ def _differs(what: str) -> RunFailureError:
     return RunFailureError(
         Reason.REBUILD_DIFFERS,
         f"The snapshot was put together again from its parts for a trial, and is not the same: {what} "
-        "Nothing was stored. Please report this with the log; spec.snapshotFormat: file stores the snapshot "
+        "No backup was made. Please report this with the log; spec.snapshotFormat: file stores the snapshot "
         "as it is meanwhile.",
     )
 

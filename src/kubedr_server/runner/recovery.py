@@ -55,7 +55,7 @@ class Written:
 
 
 def write(staging: Path, facts: Facts, files: Iterable[str], extra: Mapping[str, bytes]) -> Written:
-    """Write the folder below `staging`, but for the list of digests, whose size is returned too.
+    """Write the folder below `staging`; its list of digests is empty yet, its size to be is returned.
 
     `files` are the paths of those files, already below `staging`, whose digests are recorded; `extra` are
     further files of the folder, by name.
@@ -79,6 +79,8 @@ def write(staging: Path, facts: Facts, files: Iterable[str], extra: Mapping[str,
     folder.mkdir(mode=0o700)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
+    # restic may have listed the folder before `write_digests`: it has to find the name.
+    (folder / DIGESTS).touch()
     contents[DIGESTS] = _digests(digests, facts.proof.sha256)
     return Written({f"{RECOVERY_FOLDER}/{name}": len(content) for name, content in contents.items()}, digests)
 
@@ -106,7 +108,7 @@ def backup_document(facts: Facts) -> dict[str, Any]:
         "hash": facts.proof.hash,
         "revision": facts.proof.revision,
         "minimumRevision": facts.chosen.minimum_revision,
-        "totalRevisions": facts.proof.total_keys,
+        "totalKeys": facts.proof.total_keys,
         "hashKV": None
         if key_hash is None
         else {

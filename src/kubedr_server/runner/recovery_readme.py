@@ -46,8 +46,8 @@ _STEPS: Final = """\
      sha256sum --check --quiet recovery/SHA256SUMS        # says nothing if all is well
      etcdutl snapshot status etcd-snapshot.db --write-out=table
 
-   Hash (backup.json has it in hexadecimal), revision and total keys ("totalRevisions") are in
-   recovery/backup.json.
+   Hash and revision have to be those in recovery/backup.json. The hash covers every key. "totalKeys" need not
+   be the same: etcdutl 3.5 counts all entries of the file, and 3.6 the keys that are not deleted.
 
 {ETCD}. Make etcd's data directory
 
@@ -56,8 +56,11 @@ _STEPS: Final = """\
 {COMMANDS}
    The token has to be one that this cluster never had: "restored-2" at the next try. Else the new members
    can have the ids of the old ones, and old ones that still run would mix with them. The last two options
-   make the clients of the old cluster list anew; an etcdutl older than 3.5.10 does not know them. Use an
-   etcdutl of the minor release of etcd in versions.json.
+   make the clients of the old cluster list anew; an etcdutl older than 3.5.10 does not know them. etcdctl 3.6
+   has no "snapshot restore" any more.
+
+   recovery/versions.json names the etcd that was backed up: start the same minor release (3.5 or 3.6) of it,
+   and never an older one. etcdutl should be of that release, too.
 
 {NODE}. Put the node's files back
 

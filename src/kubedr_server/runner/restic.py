@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ _MAX_LIST_BYTES = 128 * 1024 * 1024
 """For the list of snapshots, which is one piece: there can be tens of thousands, of 1 to 2 KB."""
 
 _INCOMPLETE = 3
+_MOST_PROCESSORS = 4
 _SNAPSHOTS = TypeAdapter(list[Snapshot] | None)
 
 
@@ -63,13 +65,16 @@ class Restic(ResticCall):
         host: str,
         tags: Sequence[str],
         *,
-        total: int = 0,
-        ready: Awaitable[None] | None = None,
+        total: int,
+        compare: bool,
+        last: str,
+        prove: Callable[[], Awaitable[None]],
     ) -> BackupSummary:
         """Store a directory's content, `total` bytes, as a snapshot's root.
 
-        Until `ready` has ended the repository is opened, and nothing is read or stored. A failure of it is
-        raised, and nothing is stored then.
+        `last` names the directory in it that is read when `prove` has ended, and without which there is no
+        snapshot. A failure of `prove` is raised, and there is none then. `compare` is for few files: restic
+        looks at what the last snapshot had of each, which takes longer than to look for its content.
 
         Anything but a complete backup is a failure, and an incomplete snapshot is forgotten again: nobody may
         take it for a good one.
@@ -86,7 +91,7 @@ class Restic(ResticCall):
             else:
                 summary = summary_of(BackupSummary, message) or summary
 
-        gate = await asyncio.to_thread(Gate, self._directory / "gate")
+        gate = await asyncio.to_thread(Gate, directory / last)
         calling = asyncio.ensure_future(
             self.call(
                 "backup",
@@ -94,33 +99,31 @@ class Restic(ResticCall):
                 f"--retry-lock={LOCK_PATIENCE}",
                 f"--host={host}",
                 # The paths in scratch differ from run to run: the host is enough to find the last snapshot.
-                "--group-by=host",
+                *(["--group-by=host"] if compare else ["--force"]),
                 # Only for the percentage in the progress, which is known without walking the files twice.
                 "--no-scan",
-                f"--exclude-file={gate.path}",
+                *Gate.OPTIONS,
                 *(f"--tag={tag}" for tag in tags),
                 ".",
                 cwd=directory,
                 on_stdout=on_stdout,
+                on_stop=gate.refuse,
+                processors=_processors(),
             )
         )
-        preparing = asyncio.ensure_future(ready) if ready is not None else None
+        proving = asyncio.ensure_future(prove())
         try:
-            if preparing is not None:
-                await asyncio.wait({calling, preparing}, return_when=asyncio.FIRST_COMPLETED)
-                if not calling.done():
-                    await preparing
+            await asyncio.wait({calling, proving}, return_when=asyncio.FIRST_COMPLETED)
+            if not calling.done():
+                await proving
             await gate.open(calling)
             finished = await calling
         finally:
-            # Stopped early, restic waits at the gate, or stores what nobody wants any more.
-            calling.cancel()
-            await gate.refuse(calling)
-            await asyncio.gather(calling, return_exceptions=True)
-            if preparing is not None:
-                preparing.cancel()
-                await asyncio.gather(preparing, return_exceptions=True)
-            gate.path.unlink()
+            # Stopped early, restic stores what nobody wants any more.
+            for task in (calling, proving):
+                task.cancel()
+            await asyncio.gather(calling, proving, return_exceptions=True)
+            gate.remove()
         if finished.returncode == _INCOMPLETE:
             if summary is not None and summary.snapshot_id:
                 await self.forget(summary.snapshot_id)
@@ -212,6 +215,11 @@ class Restic(ResticCall):
     def _report(self, verb: str, done: int, total: int) -> None:
         if total:
             self.log.tell(f"{verb} {done / total:.0%} ({size(done)} of {size(total)})")
+
+
+def _processors() -> int:
+    """Return how many processors restic may use beside the proof, on a node that has other work to do."""
+    return max(1, min(_MOST_PROCESSORS, len(os.sched_getaffinity(0)) // 2))
 
 
 def _json_object(finished: Finished) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any, Self
 from kubedr_server.api.conditions import Reason
 from kubedr_server.runner.failure import RunFailureError
 from kubedr_server.runner.log import Log
-from kubedr_server.runner.process import MAX_CAPTURE, Finished, run
+from kubedr_server.runner.process import MAX_CAPTURE, Finished, OnStop, run
 from kubedr_server.runner.programs import Program
 from kubedr_server.runner.restic_errors import RetryWatch, ended
 from kubedr_server.runner.restic_messages import exit_error
@@ -81,14 +81,23 @@ class ResticCall:
         *arguments: str,
         cwd: Path | None = None,
         on_stdout: Callable[[str], None] | None = None,
+        on_stop: OnStop | None = None,
         capture_bytes: int = MAX_CAPTURE,
+        processors: int | None = None,
     ) -> Finished:
-        """Run a command to its end, unless its standard error says that there is no point in waiting."""
+        """Run a command to its end, unless its standard error says that there is no point in waiting.
+
+        `processors` is how many it may use at a time.
+        """
+        environment = self._environment()
+        if processors is not None:
+            environment["GOMAXPROCS"] = str(processors)
         return await run(
             [self.program.path, *self._global_options(), *arguments],
-            env=self._environment(),
+            env=environment,
             cwd=cwd or self._directory,
             on_stdout=on_stdout,
+            on_stop=on_stop,
             on_stderr=RetryWatch(self.endpoint, self.bucket, self.log, self._monotonic),
             capture_bytes=capture_bytes,
         )

@@ -31,11 +31,21 @@ class BackupSummary(_Message):
 
     files_new: int
     files_changed: int
+    data_blobs: int
     data_added: int
     data_added_packed: int = 0
     total_files_processed: int
     total_bytes_processed: int
     snapshot_id: str = ""
+
+    @property
+    def new_files(self) -> int:
+        """How many files are new to the repository.
+
+        Where restic compared with no other snapshot each file is new to it. Then the number of new contents
+        tells it; that of a file from half a MiB on can count more than once.
+        """
+        return min(self.files_new, self.data_blobs)
 
 
 class RestoreSummary(_Message):

@@ -2,7 +2,7 @@
 
 What does not depend on each other runs at the same time: the node's files are copied while etcd streams; the
 snapshot is proven, the members are compared, and the objects counted, while it is taken apart. The trial
-comes last, beside restic's start: then all but two digests is known of what will be stored.
+comes last, while restic stores: then all but one digest is known of what will be stored.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ _RESTIC_SCRATCH_BYTES: Final = 64 * 1024 * 1024
 class Staged:
     """What lies in `directory`. `sizes` is what the repository must hold at the end: path to bytes.
 
-    `complete` has to be awaited before anything is stored: it proves that a restore gives the same snapshot,
-    and writes the last files. RunFailureError (RebuildDiffers).
+    `complete` has to be awaited before the files in `recovery/` are stored: it proves that a restore gives
+    the same snapshot, and writes the last of them. RunFailureError (RebuildDiffers).
     """
 
     directory: Path
@@ -161,7 +161,6 @@ async def _try_out(
         f"Put together again for a trial: hash, revision and {original.total_keys} revisions as in the "
         "original"
     )
-    await layout.seal(staging, rebuilt)
     return rebuilt.sha256
 
 

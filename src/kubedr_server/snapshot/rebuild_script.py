@@ -34,7 +34,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 FORMAT = "kubedr-segments"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-CHECKSUM = "rebuilt.sha256"
+DIGESTS = "SHA256SUMS"
+"""The list beside this program in a backup, with the digest that the result must have."""
+
 BUCKETS = "buckets"
 RECORD_HEADER = Struct("<HI")
 """Before each record: the sizes of its key and of its value."""
@@ -44,6 +46,7 @@ if TYPE_CHECKING:  # Python 3.8 cannot do this when it runs.
     Progress = Callable[[int, int], None]
 
 _PROGRESS_EVERY = 8192
+_SNAPSHOT = "etcd-snapshot.db"
 
 
 class RebuildError(Exception):
@@ -298,16 +301,16 @@ def _check_names(root: str, buckets: list[dict[str, Any]]) -> None:
                 raise RebuildError(MANIFEST, f"names {name!r}, which is no name for a file here")
     files = {bucket["file"] for bucket in buckets if "file" in bucket}
     folders = {bucket["folder"] for bucket in buckets if "folder" in bucket}
-    _compare_names(root, "", {MANIFEST, BUCKETS, *folders}, {CHECKSUM})
-    _compare_names(root, BUCKETS, files, set())
+    _compare_names(root, "", {MANIFEST, BUCKETS, *folders})
+    _compare_names(root, BUCKETS, files)
 
 
-def _compare_names(root: str, folder: str, needed: Iterable[str], allowed: Iterable[str]) -> None:
+def _compare_names(root: str, folder: str, needed: set[str]) -> None:
     try:
         names = set(os.listdir(os.path.join(root, folder)))
     except OSError as error:
         raise RebuildError(folder or ".", f"cannot be read: {error.strerror}") from error
-    for name in sorted((names ^ set(needed)) - set(allowed)):
+    for name in sorted(names ^ needed):
         problem = "does not belong here" if name in names else "is missing"
         raise RebuildError(os.path.join(folder, name), problem)
 
@@ -454,11 +457,12 @@ def _fnv64a(data: bytes) -> int:
 # --- The whole --------------------------------------------------------------------------------------
 
 
-def rebuild(root: str, target: str, progress: Progress | None = None) -> Rebuilt:
+def rebuild(root: str, target: str, progress: Progress | None = None, sha256: str | None = None) -> Rebuilt:
     """Make the snapshot file `target`, which must not exist, from the segments in `root`.
 
     `progress` is called now and then with the records done and in total. Raises RebuildError for whatever is
-    wrong with the segments, and OSError for the target; then there is no target.
+    wrong with the segments, or if the result has not the digest `sha256`; OSError for the target. Then there
+    is no target.
     """
     manifest = read_manifest(root)
     if os.path.lexists(target):
@@ -468,7 +472,10 @@ def rebuild(root: str, target: str, progress: Progress | None = None) -> Rebuilt
         with open(partial, "wb", buffering=1 << 20) as file:
             records = _write(root, manifest, file, progress)
         rebuilt = _seal(partial, records)
-        _compare_checksum(root, rebuilt)
+        if sha256 not in (None, rebuilt.sha256):
+            raise RebuildError(
+                target, f"would have the SHA-256 {rebuilt.sha256}; the backup's list says {sha256}"
+            )
         os.replace(partial, target)
     finally:
         if os.path.lexists(partial):
@@ -510,16 +517,14 @@ def _seal(path: str, records: int) -> Rebuilt:
     return Rebuilt(size, state.hexdigest(), records)
 
 
-def _compare_checksum(root: str, rebuilt: Rebuilt) -> None:
-    """Compare with what the backup noted when it rebuilt the file for proof, if it did."""
+def told_digest(directory: str) -> str | None:
+    """Return the digest that the backup's list in `directory` has of the snapshot; None without a list."""
     try:
-        told = _read(root, CHECKSUM).decode(errors="replace").split()
-    except RebuildError:
-        return
-    if told[:1] != [rebuilt.sha256]:
-        raise RebuildError(
-            CHECKSUM, f"the rebuilt file has SHA-256 {rebuilt.sha256}, which is not the one told"
-        )
+        with open(os.path.join(directory, DIGESTS), encoding="utf-8", errors="replace") as file:
+            found = [line.split()[0] for line in file if line.rstrip().endswith("  " + _SNAPSHOT)]
+    except OSError:
+        return None
+    return found[0] if found else None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -530,8 +535,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("directory", help=f"the restored directory that has the file {MANIFEST}")
     parser.add_argument("target", help="the file to write, such as etcd-snapshot.db; it must not exist")
     options = parser.parse_args(arguments)
+    sha256 = told_digest(os.path.dirname(os.path.abspath(__file__)))
     try:
-        rebuilt = rebuild(options.directory, options.target)
+        rebuilt = rebuild(options.directory, options.target, sha256=sha256)
     except RebuildError as error:
         print(f"The snapshot cannot be rebuilt. {error}", file=sys.stderr)
         return 1

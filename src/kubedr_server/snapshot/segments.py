@@ -99,14 +99,6 @@ def rebuild(directory: Path, target: Path, *, progress: Progress | None = None) 
         raise SegmentError(error.path, error.problem) from error
 
 
-def noted_digest(sha256: str, name: str) -> bytes:
-    """Return the content of the file CHECKSUM, as `sha256sum -c` reads it, for a later `rebuild`.
-
-    `sha256` is that of the file that was rebuilt for proof, `name` what it is called after a restore.
-    """
-    return f"{sha256}  {name}\n".encode()
-
-
 def rebuild_program() -> bytes:
     """Return the stand-alone program that a backup has as `recovery/rebuild.py`."""
     return Path(rebuild_script.__file__).read_bytes()
