@@ -13,7 +13,7 @@ from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicySpec
 from kubedr_server.contract import Operation
 from kubedr_server.controllers import jobs
 from kubedr_server.controllers.decision import Announcement, Apply, Create, Delete, Merge, Object
-from kubedr_server.controllers.policy.cronjob import difference, settled
+from kubedr_server.controllers.policy.cronjob import difference, settled, stamped
 from kubedr_server.controllers.policy.decide import PolicyDecision, decide
 from kubedr_server.controllers.policy.record import Slot, is_record_of
 from kubedr_server.controllers.policy.state import PolicyState, Untold
@@ -46,7 +46,7 @@ JOB = a_job(labels={"kubedr.catalogicsoftware.com/location": "minio"})
 
 def live_cronjob(**status: Any) -> dict[str, Any]:
     """Return the CronJob as the API server has it, with its defaults and metadata."""
-    cronjob = deepcopy(backup_cronjob(a_policy(), READY_LOCATION, RUNNER))
+    cronjob = deepcopy(dict(stamped(backup_cronjob(a_policy(), READY_LOCATION, RUNNER))))
     cronjob["metadata"] |= {"uid": "uid-of-cronjob", "generation": 1, "resourceVersion": "5"}
     pod = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     pod |= {"schedulerName": "default-scheduler"}
@@ -79,7 +79,7 @@ MARK = {
 
 def test_a_new_policy_gets_its_cronjob() -> None:
     decision = decided(replace(STATE, cronjob=None))
-    assert decision.before == (Apply(CRONJOBS, backup_cronjob(a_policy(), READY_LOCATION, RUNNER)),)
+    assert decision.before == (Apply(CRONJOBS, stamped(backup_cronjob(a_policy(), READY_LOCATION, RUNNER))),)
     assert conditions_of(decision) == {
         "DestinationReady": ("True", "Ready", "BackupLocation minio is ready"),
         "Scheduled": ("True", "Synced", "CronJob nightly-backup-cronjob is what the spec says"),
@@ -125,7 +125,18 @@ def test_every_field_of_the_spec_reaches_the_cronjob(spec: dict[str, Any], path:
     policy = a_policy(**spec)
     wanted = backup_cronjob(policy, READY_LOCATION, RUNNER)
     assert path in (difference(live_cronjob(), wanted) or "")
-    assert decided(replace(STATE, policy=policy)).before == (Apply(CRONJOBS, wanted),)
+    before = decided(replace(STATE, policy=policy)).before
+    assert before == (Apply(CRONJOBS, stamped(wanted), "uid-of-cronjob"),)
+
+
+@pytest.mark.parametrize("spec", [{"timeZone": "Europe/Berlin"}, {"startingDeadlineSeconds": 77}])
+def test_what_the_spec_no_longer_says_reaches_the_cronjob(spec: dict[str, Any]) -> None:
+    before = stamped(backup_cronjob(a_policy(**spec), READY_LOCATION, RUNNER))
+    live = {**before, "metadata": {**before["metadata"], "uid": "uid-of-cronjob", "generation": 1}}
+    wanted = backup_cronjob(a_policy(), READY_LOCATION, RUNNER)
+    assert difference(live, wanted) is None
+    changed = decided(replace(STATE, cronjob=live)).before
+    assert changed == (Apply(CRONJOBS, stamped(wanted), "uid-of-cronjob"),)
 
 
 def test_a_field_that_does_not_reach_the_cronjob_is_one_that_concerns_no_run() -> None:
@@ -146,20 +157,20 @@ def test_another_destination_reaches_the_cronjob() -> None:
     other = a_location("second", bucketName="other", status=READY_LOCATION.status.to_wire())
     wanted = backup_cronjob(a_policy(destination="second"), other, RUNNER)
     state = replace(STATE, policy=a_policy(destination="second"), location=other)
-    assert decided(state).before == (Apply(CRONJOBS, wanted),)
+    assert decided(state).before == (Apply(CRONJOBS, stamped(wanted), "uid-of-cronjob"),)
 
 
 def test_an_edited_cronjob_is_repaired() -> None:
     live = live_cronjob()
     live["spec"]["suspend"] = True
     assert decided(replace(STATE, cronjob=live)).before == (
-        Apply(CRONJOBS, backup_cronjob(a_policy(), READY_LOCATION, RUNNER)),
+        Apply(CRONJOBS, stamped(backup_cronjob(a_policy(), READY_LOCATION, RUNNER)), "uid-of-cronjob"),
     )
 
 
 def test_what_others_add_to_the_cronjob_is_theirs() -> None:
     live = live_cronjob()
-    live["metadata"]["annotations"] = {"example.com/team": "storage"}
+    live["metadata"]["annotations"]["example.com/team"] = "storage"
     container = live["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
     container["env"].append({"name": "HTTPS_PROXY", "value": "http://proxy:3128"})
     assert decided(replace(STATE, cronjob=live)).before == ()
@@ -167,8 +178,8 @@ def test_what_others_add_to_the_cronjob_is_theirs() -> None:
 
 def test_a_value_that_the_api_server_rewrites_is_applied_once() -> None:
     policy = a_policy(resources={"limits": {"cpu": "1000m"}})
-    wanted = backup_cronjob(policy, READY_LOCATION, RUNNER)
-    live = deepcopy(wanted)
+    wanted = stamped(backup_cronjob(policy, READY_LOCATION, RUNNER))
+    live = deepcopy(dict(wanted))
     live["metadata"] |= {"uid": "uid-of-cronjob", "generation": 2}
     live["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["resources"] = {
         "limits": {"cpu": "1"}

@@ -114,6 +114,41 @@ async def test_a_quantity_in_other_words_is_applied_once_and_edits_are_repaired(
         )
 
 
+async def test_what_a_policy_no_longer_says_goes_away_and_what_others_say_stays(world: World) -> None:
+    name, has_no_zone = "nightly-backup-cronjob", lambda obj: "timeZone" not in obj["spec"]
+    async with world.controllers():
+        await world.ready_policy(timeZone="Europe/Berlin")
+        await world.policy()
+        first = await world.becomes(CRONJOBS, name, has_no_zone)
+        assert who_owns(first) == {("kubedr-controller", "Update")}
+        # Somebody else has a say in it from here on.
+        await world.policy(timeZone="Europe/Berlin")
+        await world.becomes(CRONJOBS, name, lambda obj: "timeZone" in obj["spec"])
+        proxy = {"name": "HTTPS_PROXY", "value": "http://proxy:3128"}
+        containers = "/spec/jobTemplate/spec/template/spec/containers/0"
+        theirs = [
+            {"op": "add", "path": "/metadata/annotations/team", "value": "storage"},
+            {"op": "add", "path": f"{containers}/env/-", "value": proxy},
+            {"op": "replace", "path": "/spec/schedule", "value": "0 0 1 1 *"},
+        ]
+        await world.client.patch(
+            CRONJOBS, world.namespace, name, theirs, kind="json", field_manager="kubectl"
+        )
+        await world.becomes(CRONJOBS, name, lambda obj: obj["spec"]["schedule"] == "0 3 * * *")
+        await world.policy()
+        last = await world.becomes(CRONJOBS, name, has_no_zone)
+    assert who_owns(last) == {("kubedr-controller", "Apply"), ("kubectl", "Update")}
+    assert last["metadata"]["annotations"].pop("team") == "storage"
+    for found in (first, last):
+        found["metadata"] = {key: found["metadata"][key] for key in ("annotations", "labels", "uid")}
+    assert last["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"].pop() == proxy
+    assert last == first
+
+
+def who_owns(obj: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(entry["manager"], entry["operation"]) for entry in obj["metadata"]["managedFields"]}
+
+
 async def test_a_cronjob_of_another_owner_is_not_taken(world: World) -> None:
     theirs = await world.foreign_cronjob()
     async with world.controllers():

@@ -13,6 +13,9 @@ FIELD_MANAGER: Final = "kubedr-controller"
 TOLD_ANNOTATION: Final = f"{GROUP}/told"
 """On a finished backup Job whose outcome has been recorded: `Completed` or `Failed`."""
 
+SPEC_DIGEST_ANNOTATION: Final = f"{GROUP}/spec-digest"
+"""On a CronJob: the SHA-256 of what was said of it when it was last written."""
+
 SNAPSHOT_ANNOTATION: Final = f"{GROUP}/snapshot-id"
 """On a MetadataBackupRecord: the snapshot's whole id, there from the record's first moment."""
 

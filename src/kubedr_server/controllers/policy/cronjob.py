@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kubedr_server.api.metadata_backup_policy import MetadataBackupPolicy
 from kubedr_server.controllers.decision import Object
+from kubedr_server.controllers.settings import SPEC_DIGEST_ANNOTATION
 
 _KEYS: Final = {
     "containers": "name",
@@ -26,6 +27,16 @@ def foreign_owner(live: Object, policy: MetadataBackupPolicy) -> str | None:
         if owner.get("controller") and owner.get("uid") != policy.metadata.uid:
             return f"{owner.get('kind')} {owner.get('name')} ({owner.get('uid')})"
     return None
+
+
+def stamped(wanted: Object) -> Object:
+    """Return the CronJob with the digest of all that is said of it, on an annotation.
+
+    So what is no longer said is a difference, too: `difference` compares nothing that is not said.
+    """
+    metadata = wanted["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), SPEC_DIGEST_ANNOTATION: _digest(wanted)}
+    return {**wanted, "metadata": {**metadata, "annotations": annotations}}
 
 
 @dataclass(frozen=True)
