@@ -43,7 +43,8 @@ def test_an_etcd_that_does_not_run_on_it_is_a_failed_drill(
     path = with_etcd(tmp_path / "bin", "echo 'panic: no leader of men' >&2; exit 7")
     ended = shared_pod.run(Operation.DRILL, {Env.SNAPSHOT_ID: snapshot_id, "PATH": path})
     assert (ended.result.reason, ended.exit_code) == (Reason.DRILL_FAILED, EXIT_CODES[Reason.DRILL_FAILED])
-    assert "etcd did not run on it: panic: no leader of men" in ended.result.message
+    assert "etcd 3.5.16 did not run on it: panic: no leader of men" in ended.result.message
+    assert "Starting etcd 3.5.16 on it; it was backed up from etcd 3." in ended.log
     assert list(shared_pod.scratch.iterdir()) == []
 
 

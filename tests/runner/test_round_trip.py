@@ -8,6 +8,7 @@ import pytest
 
 from kubedr_server.contract import Env, Operation
 from support.etcd import EtcdServer
+from support.local_runner import LocalPod, wrapped
 from support.runner import RunnerPod
 from support.s3 import S3Server
 from support.tools import program
@@ -104,6 +105,17 @@ def test_a_snapshot_is_found_by_the_first_digits_of_its_id(shared_pod: RunnerPod
     )
     assert restored.result.restore is not None
     assert restored.result.restore.snapshot_id == backup.snapshot_id
+
+
+def test_an_etcdutl_that_counts_keys_in_another_way_restores_the_same_backup(
+    local_pod: LocalPod, etcd_server: EtcdServer, tmp_path: Path
+) -> None:
+    # That of etcd 3.5 counts all entries of the file, and that of 3.6 the keys that are not deleted.
+    etcd_server.put("counted", "value")
+    snapshot_id = local_pod.done_here(Operation.BACKUP).snapshot_id
+    script = """real "$@" | sed 's/"totalKey":[0-9]*/"totalKey":7/'"""
+    path = wrapped(tmp_path / "programs", "etcdutl", script)
+    local_pod.done_here(Operation.RESTORE, {Env.SNAPSHOT_ID: snapshot_id, "PATH": path})
 
 
 def test_forgetting_removes_that_snapshot_only_and_twice_is_a_success(
