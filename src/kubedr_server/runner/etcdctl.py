@@ -6,7 +6,9 @@ renewed in mid-run works from the next call on.
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from kubedr_server.api.conditions import Reason
@@ -21,6 +23,11 @@ _SWAPPED: Final = "private key does not match public key"
 """Go's words for a certificate and a key that were read before and after a renewal."""
 
 _SWAP_SECONDS: Final = 1.0
+
+_STREAM_ENV: Final = {"GOMAXPROCS": "1", "GOGC": "400"}
+"""A stream is one thing after the other. On one processor, and with a quarter of the garbage collections, the
+snapshot comes a quarter sooner and takes a third less of the node's time, for 25 MB of memory
+(docs/design/benchmarks-backup.md)."""
 
 
 class Etcdctl:
@@ -45,16 +52,18 @@ class Etcdctl:
 
     async def stream(self, *arguments: str, endpoint: str) -> Finished:
         """Run a command that takes as long as it takes: with a timeout, etcdctl ends a large snapshot."""
-        return await self._run(*arguments, endpoints=[endpoint])
+        return await self._run(*arguments, endpoints=[endpoint], env=_STREAM_ENV)
 
-    async def _run(self, *arguments: str, endpoints: list[str]) -> Finished:
-        finished = await self._run_once(*arguments, endpoints=endpoints)
+    async def _run(
+        self, *arguments: str, endpoints: list[str], env: Mapping[str, str] = MappingProxyType({})
+    ) -> Finished:
+        finished = await self._run_once(*arguments, endpoints=endpoints, env=env)
         if finished.returncode != 0 and _SWAPPED in finished.stderr:
             await asyncio.sleep(_SWAP_SECONDS)
-            finished = await self._run_once(*arguments, endpoints=endpoints)
+            finished = await self._run_once(*arguments, endpoints=endpoints, env=env)
         return finished
 
-    async def _run_once(self, *arguments: str, endpoints: list[str]) -> Finished:
+    async def _run_once(self, *arguments: str, endpoints: list[str], env: Mapping[str, str]) -> Finished:
         tls: list[str] = []
         if self._settings.uses_tls:
             tls = [
@@ -70,7 +79,7 @@ class Etcdctl:
                 *tls,
                 *arguments,
             ],
-            env=self._env,
+            env={**self._env, **env},
         )
 
     def refused(self, finished: Finished, what: str) -> RunFailureError:

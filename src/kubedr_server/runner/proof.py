@@ -164,6 +164,5 @@ def _corrupt(what: str) -> RunFailureError:
     return RunFailureError(
         Reason.SNAPSHOT_CORRUPT,
         f"The etcd snapshot is damaged: {what}. Run it again; if it stays so, look at the disk, the memory "
-        "and "
-        "the network between.",
+        "and the network between.",
     )
