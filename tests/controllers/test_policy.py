@@ -126,7 +126,7 @@ def test_every_field_of_the_spec_reaches_the_cronjob(spec: dict[str, Any], path:
     wanted = backup_cronjob(policy, READY_LOCATION, RUNNER)
     assert path in (difference(live_cronjob(), wanted) or "")
     before = decided(replace(STATE, policy=policy)).before
-    assert before == (Apply(CRONJOBS, stamped(wanted), "uid-of-cronjob"),)
+    assert before == (Apply(CRONJOBS, stamped(wanted)),)
 
 
 @pytest.mark.parametrize("spec", [{"timeZone": "Europe/Berlin"}, {"startingDeadlineSeconds": 77}])
@@ -136,7 +136,7 @@ def test_what_the_spec_no_longer_says_reaches_the_cronjob(spec: dict[str, Any]) 
     wanted = backup_cronjob(a_policy(), READY_LOCATION, RUNNER)
     assert difference(live, wanted) is None
     changed = decided(replace(STATE, cronjob=live)).before
-    assert changed == (Apply(CRONJOBS, stamped(wanted), "uid-of-cronjob"),)
+    assert changed == (Apply(CRONJOBS, stamped(wanted)),)
 
 
 def test_a_field_that_does_not_reach_the_cronjob_is_one_that_concerns_no_run() -> None:
@@ -157,14 +157,14 @@ def test_another_destination_reaches_the_cronjob() -> None:
     other = a_location("second", bucketName="other", status=READY_LOCATION.status.to_wire())
     wanted = backup_cronjob(a_policy(destination="second"), other, RUNNER)
     state = replace(STATE, policy=a_policy(destination="second"), location=other)
-    assert decided(state).before == (Apply(CRONJOBS, stamped(wanted), "uid-of-cronjob"),)
+    assert decided(state).before == (Apply(CRONJOBS, stamped(wanted)),)
 
 
 def test_an_edited_cronjob_is_repaired() -> None:
     live = live_cronjob()
     live["spec"]["suspend"] = True
     assert decided(replace(STATE, cronjob=live)).before == (
-        Apply(CRONJOBS, stamped(backup_cronjob(a_policy(), READY_LOCATION, RUNNER)), "uid-of-cronjob"),
+        Apply(CRONJOBS, stamped(backup_cronjob(a_policy(), READY_LOCATION, RUNNER))),
     )
 
 

@@ -120,7 +120,7 @@ async def test_what_a_policy_no_longer_says_goes_away_and_what_others_say_stays(
         await world.ready_policy(timeZone="Europe/Berlin")
         await world.policy()
         first = await world.becomes(CRONJOBS, name, has_no_zone)
-        assert who_owns(first) == {("kubedr-controller", "Update")}
+        assert who_owns(first) == {("kubedr-controller", "Apply")}
         # Somebody else has a say in it from here on.
         await world.policy(timeZone="Europe/Berlin")
         await world.becomes(CRONJOBS, name, lambda obj: "timeZone" in obj["spec"])

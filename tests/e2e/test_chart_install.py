@@ -32,7 +32,7 @@ MAY_BE_UNUSED = {
     (GROUP, "backuplocations/finalizers", "update"): "owner references of initialisation Jobs",
     (GROUP, "metadatabackuppolicies/finalizers", "update"): "owner references of CronJobs",
     (GROUP, "metadatarestores/finalizers", "update"): "owner references of restore Jobs",
-    ("batch", "cronjobs", "patch"): "a policy that is edited",
+    ("batch", "cronjobs", "create"): "applying a CronJob that does not exist yet",
     ("batch", "jobs", "delete"): "the Jobs of a location's earlier attempts",
     ("", "events", "patch"): "an event that repeats itself",
     ("", "pods/log", "get"): "the look at a repository, which comes by its own schedule",

@@ -19,13 +19,10 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Apply:
-    """Make an object so: what was applied before and is not in it goes away, what others put there stays."""
+    """Server-side apply, with this project's field manager."""
 
     resource: Resource
     object: Object
-    uid: str = ""
-    """That of the object that is to become so: another one of its name is a Conflict. Empty to make it anew,
-    which raises AlreadyExists where it is there."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 from kubedr_server.api.base import StatusBase
-from kubedr_server.controllers import ownership
 from kubedr_server.controllers.cluster import RECORD, UNFINISHED, Cluster, scoped
 from kubedr_server.controllers.decision import (
     Announcement,
@@ -89,7 +88,13 @@ class Writer:
                 await client.delete(write.resource, write.namespace, write.name, uid=write.uid)
             return None
         if isinstance(write, Apply):
-            return await self._apply(write)
+            metadata = write.object["metadata"]
+            with self._cluster.writing(
+                write.resource, Key(metadata["namespace"], metadata["name"])
+            ) as answered:
+                answer = await client.apply(write.resource, write.object, field_manager=FIELD_MANAGER)
+                answered(answer)
+            return answer
         if isinstance(write, Create):
             answer = await client.create(write.resource, write.object)
             if write.status is not None:
@@ -108,32 +113,6 @@ class Writer:
                 return None
         self._cluster.wrote(write.resource, answer)
         return answer
-
-    async def _apply(self, write: Apply) -> dict[str, Any]:
-        """Make an object so, in the way that costs the API server least (see `ownership`)."""
-        client, resource = self._cluster.client, write.resource
-        key = Key(write.object["metadata"]["namespace"], write.object["metadata"]["name"])
-        with self._cluster.writing(resource, key) as answered:
-            if not write.uid:
-                answer = await client.create(resource, write.object, field_manager=FIELD_MANAGER)
-                answered(answer)
-                return answer
-            live = await self._cluster.live(resource, key)
-            if live is None or live["metadata"]["uid"] != write.uid:
-                raise errors.Conflict(f"{resource.kind} {key} is not the one that was looked at")
-            if ownership.is_ours_alone(live):
-                answer = await self._patch_json(resource, key, ownership.replacing(live, write.object))
-            else:
-                if moving := ownership.moving(live):
-                    await self._patch_json(resource, key, moving)
-                answer = await client.apply(resource, write.object, field_manager=FIELD_MANAGER)
-            answered(answer)
-        return answer
-
-    async def _patch_json(self, resource: Resource, key: Key, patch: ownership.JsonPatch) -> dict[str, Any]:
-        return await self._cluster.client.patch(
-            resource, *key, patch, kind="json", field_manager=FIELD_MANAGER
-        )
 
     def _is_read(self, write: Delete) -> bool:
         """Whether a record is to be deleted that a restore is still working with."""

@@ -168,18 +168,13 @@ class Client:
             query["continue"] = token
 
     async def create(
-        self,
-        resource: Resource,
-        obj: Mapping[str, Any],
-        namespace: str | None = None,
-        *,
-        field_manager: str | None = None,
+        self, resource: Resource, obj: Mapping[str, Any], namespace: str | None = None
     ) -> dict[str, Any]:
         """Create an object, in `namespace` or its metadata's. Raises AlreadyExists, Invalid, Forbidden."""
         path = resource.path(namespace or obj.get("metadata", {}).get("namespace"))
         if resource.namespaced and "/namespaces/" not in path:
             raise ValueError(f"a new {resource.kind} needs a namespace")
-        return await self._write("POST", path, obj, query={"fieldManager": field_manager})
+        return await self._write("POST", path, obj)
 
     async def replace(
         self, resource: Resource, obj: Mapping[str, Any], subresource: str | None = None

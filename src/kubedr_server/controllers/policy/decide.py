@@ -135,7 +135,7 @@ def _schedule(state: PolicyState, runner: RunnerSettings) -> tuple[_Finding, tup
     wanted = cronjob.stamped(backup_cronjob(policy, state.location, runner))
     name = wanted["metadata"]["name"]
     is_same = live is not None and cronjob.difference(live, wanted, state.settled) is None
-    writes = () if is_same else (Apply(CRONJOBS, wanted, live["metadata"]["uid"] if live else ""),)
+    writes = () if is_same else (Apply(CRONJOBS, wanted),)
     if policy.spec.suspend:
         text = f"CronJob {name} is suspended, as the spec says"
         return _Finding(type_, "True", Reason.SUSPENDED, text), writes

@@ -67,12 +67,12 @@ class PolicyReconciler:
             return Done()
         # A clock may be set back: what is begun from then on is watched all the same.
         self._since = min(self._since, context.clock())
-        # A policy that was never looked at has no CronJob yet, and the API server is not asked for one: if
-        # there is one all the same, ours cannot be made.
+        # A policy that was never looked at has no CronJob yet. If another owner has one of that name, the API
+        # server does not let us have it, too.
         is_new = policy.status.observed_generation is None
         try:
             return await self._settle(key, found, ask=not is_new)
-        except errors.AlreadyExists:
+        except errors.Invalid:
             if not is_new:
                 raise
             return await self._settle(key, found, ask=True)
