@@ -9,7 +9,7 @@ import pytest
 from kubedr_server.controllers.cluster import Cluster
 from kubedr_server.kube.cache import Key
 from kubedr_server.kube.client import Client
-from kubedr_server.kube.resources import BACKUP_LOCATIONS, CRONJOBS, Resource
+from kubedr_server.kube.resources import BACKUP_LOCATIONS, CRONJOBS, METADATA_BACKUP_POLICIES, Resource
 from kubedr_server.kube.transport import Transport
 from support.fake_api import FakeApi
 
@@ -22,7 +22,7 @@ class Told:
     def __init__(self, client: Client) -> None:
         self.cluster = Cluster(client, None, rng=random.Random(1))
         self.versions: list[str] = []
-        for resource in (CRONJOBS, BACKUP_LOCATIONS):
+        for resource in (CRONJOBS, BACKUP_LOCATIONS, METADATA_BACKUP_POLICIES):
             self.cluster.on_changes(
                 resource,
                 lambda _change, _old, new: self.versions.append(new.resource_version if new else "gone"),
@@ -52,6 +52,17 @@ async def test_our_own_write_is_not_told_of_when_it_comes_after_its_answer(told:
         answered(an_object("5"))
     told.comes("5")
     told.comes("6")
+    assert told.versions == ["6"]
+
+
+async def test_our_own_status_is_told_of_where_it_is_of_an_earlier_spec(told: Told) -> None:
+    for version, generation in (("5", 2), ("6", 3)):
+        status = an_object(version)
+        status["metadata"]["generation"] = generation
+        status["status"] = {"observedGeneration": 2}
+        with told.cluster.writing(METADATA_BACKUP_POLICIES, KEY) as answered:
+            answered(status)
+        told.comes(version, METADATA_BACKUP_POLICIES)
     assert told.versions == ["6"]
 
 

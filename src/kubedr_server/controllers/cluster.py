@@ -109,6 +109,15 @@ _OF_ONE_WRITER: Final = frozenset({METADATA_BACKUP_POLICIES, CRONJOBS})
 that it has seen: it has nothing to learn from seeing that again."""
 
 
+def _is_all_seen(answer: Mapping[str, Any]) -> bool:
+    """Whether a status was written that is of the spec in the same version.
+
+    Else somebody has changed the spec just before. A watch tells of that version, too; a relist does not.
+    """
+    observed = (answer.get("status") or {}).get("observedGeneration")
+    return observed is None or observed == answer["metadata"].get("generation")
+
+
 class Cluster:
     """The informers, and reads that are never older than our own writes."""
 
@@ -178,7 +187,8 @@ class Cluster:
 
         def answered(obj: Mapping[str, Any]) -> None:
             self.wrote(resource, obj)
-            self._echoes[resource, key] = obj["metadata"].get("resourceVersion", "")
+            if _is_all_seen(obj):
+                self._echoes[resource, key] = obj["metadata"].get("resourceVersion", "")
 
         held = self._held.setdefault((resource, key), [])
         try:
