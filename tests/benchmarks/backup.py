@@ -1,8 +1,9 @@
 """Measures backups of etcd: what is stored and how long it takes, beside the snapshot file in restic.
 
 `make bench-backup` runs it and writes docs/design/benchmarks-backup.md. There are two databases, with ten
-minutes of churn before each backup; both sides back up the same etcd one after the other, the first in turn.
-After that: how much memory a backup of a gigabyte needs.
+minutes of churn before each backup; both sides back up the same etcd one after the other, the first in turn:
+to a storage in memory, and then to one behind slower and slower networks. After that: how much memory a
+backup of a gigabyte needs.
 """
 
 import argparse
@@ -18,15 +19,17 @@ from benchmarks import backup_report, kubernetes_load, synthetic_load
 from benchmarks.backup_changes import Changes
 from benchmarks.backup_memory import Memory
 from benchmarks.backup_report import Figures, Round
-from benchmarks.backup_sides import Ours, Plain
+from benchmarks.backup_sides import Ours, Plain, Taken
 from benchmarks.document import write_section
 from benchmarks.etcd_load import Loader, Operation
+from benchmarks.link import LINKS, linked
 from support.etcd import EtcdServer
 from support.s3 import S3Server
 
 _SEED = 20260302
 _MEMORY = Path("/dev/shm")  # noqa: S108 - the directory in it has a name that nobody can guess
 _ROOM = 10 << 30
+_LINK_ROUNDS = 3
 _PARTS = ("kubernetes", "synthetic", "memory")
 _LOADS: dict[str, Callable[[], "Load"]] = {
     "kubernetes": lambda: kubernetes_load.KubernetesLoad(_SEED, kubernetes_load.Size.full()),
@@ -60,8 +63,7 @@ async def measure(name: str, load: Load, directory: Path, s3: S3Server, rounds: 
         for number in range(rounds + 1):
             if number:
                 figures.operations = await loader.fill(load.ten_minutes())
-            sides = (plain, ours) if number % 2 else (ours, plain)
-            taken = {side: await asyncio.to_thread(side.backup) for side in sides}
+            taken = await _by_both(plain, ours, number, s3.url)
             compressed = await asyncio.to_thread(changes.compressed, plain.snapshot)
             size = (await asyncio.to_thread(plain.snapshot.stat)).st_size
             measured = Round(taken[plain], taken[ours], compressed, changes.records, size)
@@ -70,7 +72,20 @@ async def measure(name: str, load: Load, directory: Path, s3: S3Server, rounds: 
             else:
                 figures.first = measured
             _say(f"{name}, backup {number}: {measured}")
+        for link in LINKS:
+            async with linked(s3.url, link) as storage:
+                for number in range(_LINK_ROUNDS):
+                    await loader.fill(load.ten_minutes())
+                    taken = await _by_both(plain, ours, number, storage)
+                    figures.by_link.setdefault(link, []).append((taken[plain], taken[ours]))
+                    _say(f"{name}, {link}: plain {taken[plain]}; kubedr {taken[ours]}")
     return figures
+
+
+async def _by_both(plain: Plain, ours: Ours, number: int, storage: str) -> dict[Plain | Ours, Taken]:
+    """Back up by both sides, each the first one in turn."""
+    sides = (plain, ours) if number % 2 else (ours, plain)
+    return {side: await asyncio.to_thread(side.backup, storage) for side in sides}
 
 
 async def measure_memory(directory: Path, s3: S3Server) -> tuple[int, Memory]:

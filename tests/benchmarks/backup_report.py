@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.backup_memory import Memory
 from benchmarks.backup_sides import Taken
+from benchmarks.link import Link
 from support.tools import program
 
 _MB = 1e6
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Figures:
     rounds: list[Round] = field(default_factory=list)
     first: Round | None = None
     operations: int = 0
+    by_link: dict[Link, list[tuple[Taken, Taken]]] = field(default_factory=dict)
+    """What the plain side and ours took by each network."""
 
 
 METHOD = """## How it is measured
@@ -64,6 +69,9 @@ and the most. Compare the ratios: the absolute figures are of one machine.
 - Time: from the start of the first program to the end of the last. The plain side keeps restic's cache;
   KubeDR's pod starts with none. The processor's time is that of the programs, without etcd and the S3
   server. All files of both sides, etcd and the S3 server are in memory (/dev/shm) where there is room.
+- Networks: a proxy in front of the S3 server holds the bytes back, for both sides alike. Mbit/s are in each
+  direction, for all connections together; milliseconds are those of a round trip, and opening a connection
+  takes one.
 - Writes are sent a hundred keys a transaction, to take seconds instead of minutes; the records are the same.
   etcd moves fewer of its pages about than in ten minutes of life, which is to the plain side's advantage.
 - Memory: what all processes of a run held at one time, looked at every 20 ms. Pages of a mapped file that
@@ -89,6 +97,10 @@ leave {records} new records.
 | seconds | {ours_seconds} | {plain_seconds} |
 | seconds of the processor | {ours_cpu} | {plain_cpu} |
 | MB of changed records, compressed | {changed} | |
+
+| network to the storage | time by the clock, KubeDR's by plain's | seconds, KubeDR | seconds, plain |
+|---|---|---|---|
+{links}
 
 {machine}
 """
@@ -137,6 +149,7 @@ def table(figures: Figures) -> str:
         ours_cpu=_each(rounds, lambda one: one.ours.cpu_seconds, "{:.2f}"),
         plain_cpu=_each(rounds, lambda one: one.plain.cpu_seconds, "{:.2f}"),
         changed=_each(rounds, lambda one: one.changed / _MB, "{:.2f}"),
+        links="\n".join(_link(name, taken) for name, taken in _by_link(figures).items()),
         machine=_machine(),
     )
 
@@ -155,7 +168,19 @@ def memory(size: int, held: Memory) -> str:
     )
 
 
-def _each(rounds: Sequence[Round], value: Callable[[Round], float], form: str, unit: str = "") -> str:
+def _by_link(figures: Figures) -> dict[str, list[tuple[Taken, Taken]]]:
+    none = [(one.plain, one.ours) for one in figures.rounds]
+    return {"none: in memory": none, **{str(link): taken for link, taken in figures.by_link.items()}}
+
+
+def _link(name: str, taken: Sequence[tuple[Taken, Taken]]) -> str:
+    ratio = _each(taken, lambda one: one[1].seconds / one[0].seconds, "{:.2f}", " times")
+    plain = _each(taken, lambda one: one[0].seconds, "{:.1f}")
+    ours = _each(taken, lambda one: one[1].seconds, "{:.1f}")
+    return f"| {name} | {ratio} | {ours} | {plain} |"
+
+
+def _each(rounds: Sequence[_T], value: Callable[[_T], float], form: str, unit: str = "") -> str:
     values = [value(one) for one in rounds]
     least, middle, most = (form.format(one) for one in (min(values), statistics.median(values), max(values)))
     return f"{middle}{unit}" if least == most else f"{middle}{unit} ({least} to {most})"

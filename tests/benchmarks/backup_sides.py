@@ -42,11 +42,13 @@ class Plain:
         self._directory, self._etcd = directory, etcd
         self._bucket = _Bucket(s3, bucket)
         self.snapshot = directory / "snapshot.db"
+        self._url = s3.url
         s3.create_bucket(bucket)
         self._run("restic", "init")
 
-    def backup(self) -> Taken:
-        """Save a snapshot and store the file. Raises CalledProcessError."""
+    def backup(self, storage: str) -> Taken:
+        """Save a snapshot and store the file; `storage` is the S3 server's URL. Raises CalledProcessError."""
+        self._url = storage
         self.snapshot.unlink(missing_ok=True)
         seconds, cpu_seconds = _time(self._save_and_store)
         return Taken(seconds, cpu_seconds, self._bucket.growth())
@@ -60,7 +62,7 @@ class Plain:
     def _run(self, name: str, *arguments: str) -> None:
         environment = {key: text for key, text in os.environ.items() if not key.startswith(_NOT_INHERITED)}
         environment |= {
-            "RESTIC_REPOSITORY": f"s3:{self._bucket.s3.url}/{self._bucket.name}",
+            "RESTIC_REPOSITORY": f"s3:{self._url}/{self._bucket.name}",
             "RESTIC_PASSWORD": PASSWORD,
             "RESTIC_CACHE_DIR": str(self._directory / "cache"),
             "AWS_ACCESS_KEY_ID": self._bucket.s3.access_key,
@@ -82,8 +84,9 @@ class Ours:
         self.log = ""
         """What the last backup told."""
 
-    def backup(self) -> Taken:
-        """Run a backup to its end. Raises AssertionError with its log if it fails."""
+    def backup(self, storage: str) -> Taken:
+        """Run a backup to its end; `storage` is the S3 server's URL. Raises AssertionError with its log."""
+        self._pod.settings[Env.REPOSITORY] = f"s3:{storage}/{self._bucket.name}/{self._pod.prefix}"
         seconds, cpu_seconds = _time(self._run)
         return Taken(seconds, cpu_seconds, self._bucket.growth())
 

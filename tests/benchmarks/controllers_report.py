@@ -229,6 +229,6 @@ def _machine(figures: Figures) -> str:
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, {packages}, "
         f"Linux {platform.release().split('-')[0]}, {os.cpu_count()} cores; what is measured {cores}, "
         f"at {priority} priority; rounds: {rounds}. The load average at the end, this run included, was "
-        f"{os.getloadavg()[0]:.0f}: well above {os.cpu_count()}, other programs took their share and times "
-        "are worth little."
+        f"{os.getloadavg()[0]:.1f}. Where that is well above {os.cpu_count()}, other programs took their "
+        "share and times are worth little."
     )
