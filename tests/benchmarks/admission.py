@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import base64
 import json
+import signal
 import ssl
 import statistics
 import tempfile
@@ -227,6 +228,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started is ended, as by Ctrl-C
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="for each level of concurrency")

@@ -9,6 +9,7 @@ backup of a gigabyte needs.
 import argparse
 import asyncio
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -152,6 +153,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started is ended, as by Ctrl-C
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=8, help="backups after the first")
     parser.add_argument("--only", action="append", choices=_PARTS, help="this part of the document")

@@ -9,6 +9,7 @@ until it has nothing more to do.
 import argparse
 import asyncio
 import json
+import signal
 import ssl
 import tempfile
 import time
@@ -145,6 +146,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started is ended, as by Ctrl-C
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policies", type=int, nargs="+", default=[1000, 10000])
     parser.add_argument("--rounds", type=int, default=1, help=f"for fewer than {_MANY:,} policies")

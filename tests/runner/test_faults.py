@@ -201,6 +201,21 @@ def test_restic_is_at_work_during_the_trial_and_writes_no_snapshot_before_its_en
     assert not list(restored.rglob(".kubedr-gate"))
 
 
+def test_a_restic_that_does_not_wait_for_the_proof_leaves_no_backup(
+    local_pod: LocalPod, etcd_server: EtcdServer, tmp_path: Path
+) -> None:
+    etcd_server.put("gate", "value")
+    path = wrapped(
+        tmp_path / "programs",
+        "restic",
+        'for word do shift; case "$word" in --exclude*) ;; *) set -- "$@" "$word";; esac; done; real "$@"',
+    )
+    ended = local_pod.here(Operation.BACKUP, {"PATH": path})
+    assert ended.result.reason is Reason.REPOSITORY_FAILED, ended.log
+    assert "did not wait for the proof, so nothing is kept" in ended.result.message
+    assert local_pod.snapshots() == []
+
+
 def test_the_log_tells_each_step(local_pod: LocalPod, etcd_server: EtcdServer) -> None:
     etcd_server.put("log", "value")
     log = local_pod.done_here(Operation.BACKUP).log

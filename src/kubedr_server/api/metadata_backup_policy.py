@@ -191,10 +191,10 @@ class MetadataBackupPolicyStatus(StatusBase):
     """Why it failed; empty when it did not."""
 
     files_new: Int64 | None = None
-    """How many files the last good backup holds that the one before did not."""
+    """How many files of the last good backup held something new."""
 
     files_changed: Int64 | None = None
-    """How many files differ from the backup before."""
+    """How many of its files differ from those of the same name before; as segments, these are new ones."""
 
     data_added: Int64 | None = None
     """Bytes that the repository grew by, before compression."""

@@ -33,15 +33,15 @@ class Gate:
         """Remove the pipe."""
         self._path.unlink()
 
-    async def open(self, waiting: "asyncio.Future[Any]") -> None:
-        """Let restic go on; returns when it does, or when `waiting` is done."""
-        await self._write(_OPEN, waiting)
+    async def open(self, waiting: "asyncio.Future[Any]") -> bool:
+        """Let restic go on; returns whether it waited, or had ended (`waiting` is done) before."""
+        return await self._write(_OPEN, waiting)
 
     async def refuse(self, waiting: "asyncio.Future[Any]") -> None:
         """Let a restic that was told to end go on to its end: what is behind the gate is left out."""
         await self._write(_SHUT, waiting)
 
-    async def _write(self, word: bytes, waiting: "asyncio.Future[Any]") -> None:
+    async def _write(self, word: bytes, waiting: "asyncio.Future[Any]") -> bool:
         while not waiting.done():
             try:
                 pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
@@ -54,4 +54,5 @@ class Gate:
                 os.write(pipe, word)
             finally:
                 os.close(pipe)
-            return
+            return True
+        return False

@@ -116,7 +116,7 @@ class Restic(ResticCall):
             await asyncio.wait({calling, proving}, return_when=asyncio.FIRST_COMPLETED)
             if not calling.done():
                 await proving
-            await gate.open(calling)
+            has_waited = await gate.open(calling)
             finished = await calling
         finally:
             # Stopped early, restic stores what nobody wants any more.
@@ -124,14 +124,21 @@ class Restic(ResticCall):
                 task.cancel()
             await asyncio.gather(calling, proving, return_exceptions=True)
             gate.remove()
+        is_proven = has_waited and finished.returncode != _INCOMPLETE
+        if summary is not None and summary.snapshot_id and not is_proven:
+            await self.forget(summary.snapshot_id)
         if finished.returncode == _INCOMPLETE:
-            if summary is not None and summary.snapshot_id:
-                await self.forget(summary.snapshot_id)
             raise RunFailureError(
                 Reason.BACKUP_INCOMPLETE,
                 f"restic could not read all files, so nothing is kept: {exit_error(finished.stderr)[:500]}",
             )
         self.check_end(finished)
+        if not has_waited:
+            raise RunFailureError(
+                Reason.REPOSITORY_FAILED,
+                f"{self.program} did not wait for the proof, so nothing is kept: is this version known to "
+                "work?",
+            )
         if summary is None or not summary.snapshot_id:
             raise RunFailureError(
                 Reason.REPOSITORY_FAILED,
