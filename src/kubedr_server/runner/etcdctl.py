@@ -26,7 +26,7 @@ _SWAP_SECONDS: Final = 1.0
 
 _STREAM_ENV: Final = {"GOMAXPROCS": "1", "GOGC": "400"}
 """A stream is one thing after the other. On one processor, and with a quarter of the garbage collections, the
-snapshot comes a quarter sooner and takes a third less of the node's time, for 25 MB of memory
+snapshot comes a quarter sooner and takes etcdctl a third less of the processor, for 25 MB of memory
 (docs/design/benchmarks-backup.md)."""
 
 
